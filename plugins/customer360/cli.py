@@ -1,0 +1,47 @@
+"""The command line ``c360``: each group of commands lives in its own ``cli_*`` module and is registered here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from customer360 import __version__
+from customer360.errors import Customer360Error
+
+app = typer.Typer(
+    name="c360",
+    help="customer360: from landed files to published customer tables.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+_errors = Console(stderr=True)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"customer360 {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done; 1 it failed, with the reason and the next step; 2 wrong usage; 130 Ctrl-C."""
+    from customer360 import cli_commands
+
+    cli_commands.register(app)
+    try:
+        app(standalone_mode=True)
+    except Customer360Error as error:
+        _errors.print(f"[bold red]Error:[/] {error}", highlight=False)
+        if error.next_step:
+            _errors.print(f"[bold]Next:[/] {error.next_step}", highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _errors.print("Stopped. Nothing is half done: run the same command again to go on.")
+        sys.exit(130)

@@ -1,0 +1,12 @@
+"""Which commands there are: one line per ``cli_*`` module. Imports happen here, so that ``c360 --help`` stays quick."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command to the application."""
+    from customer360 import cli_warehouse
+
+    cli_warehouse.register(app)

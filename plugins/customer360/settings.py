@@ -1,0 +1,131 @@
+"""Every setting of the product: one environment variable each, with its default and its reason.
+
+The fields of :class:`Settings` are the only place where a setting is declared; ``docs/settings.md`` is generated
+from them and a test fails when the two differ.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields, replace
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from customer360.errors import ConfigurationError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def _setting(env: str, default: Any, doc: str) -> Any:
+    """A dataclass field that is read from ``env``; ``doc`` is its line in docs/settings.md."""
+    return field(default=default, metadata={"env": env, "doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configuration of one installation. Build it with :func:`load_settings`."""
+
+    home: Path = _setting(
+        "C360_HOME",
+        PROJECT_ROOT / ".c360",
+        "Folder that holds everything the product writes: the embedded server's data, landing zone, logs, secrets.",
+    )
+    warehouse_url: str = _setting(
+        "C360_WAREHOUSE_URL",
+        "",
+        "URL of a PostgreSQL >= 15 of your own, as a role that may create roles and schemas "
+        "(postgresql://user:password@host:port/database). Empty: the embedded server.",
+    )
+    database: str = _setting("C360_DATABASE", "customer360", "Name of the warehouse's database in the embedded server.")
+    landing: str = _setting(
+        "C360_LANDING",
+        "",
+        "The landing zone: a folder, or an fsspec URL such as s3://bucket/landing. Empty: landing/ in C360_HOME.",
+    )
+    business_timezone: str = _setting(
+        "C360_BUSINESS_TIMEZONE", "UTC", "IANA time zone that turns a time into a business date."
+    )
+    reporting_currency: str = _setting(
+        "C360_REPORTING_CURRENCY", "USD", "ISO 4217 code that every published amount is converted to."
+    )
+    phone_region: str = _setting(
+        "C360_PHONE_REGION", "US", "ISO 3166 region assumed for phone numbers without a country code."
+    )
+
+    @property
+    def landing_url(self) -> str:
+        """The landing zone as a path or URL, with the default filled in."""
+        return self.landing or str(self.home / "landing")
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the warehouse is the server that this project starts and stops itself."""
+        return not self.warehouse_url
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of every process that the product starts."""
+        return self.home / "logs"
+
+    def today(self) -> date:
+        """The present business date, in ``business_timezone``."""
+        return datetime.now(ZoneInfo(self.business_timezone)).date()
+
+    def with_(self, **changes: Any) -> Settings:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def load_settings(environ: dict[str, str] | None = None) -> Settings:
+    """Read every setting from the environment.
+
+    Raises:
+        ConfigurationError: a value does not fit; the message names the variable, the value's rule and the next step.
+    """
+    source = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        text = source.get(setting.metadata["env"], "").strip()
+        if text:
+            values[setting.name] = _parse(setting.metadata["env"], text, setting.default)
+    settings = Settings(**values)
+    settings = replace(settings, home=settings.home.expanduser().resolve())
+    try:
+        ZoneInfo(settings.business_timezone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigurationError(
+            f"C360_BUSINESS_TIMEZONE is {settings.business_timezone!r}, which is not an IANA time zone.",
+            "Set it to a name such as Europe/Berlin, or unset it for UTC.",
+        ) from error
+    if len(settings.reporting_currency) != 3 or not settings.reporting_currency.isalpha():
+        raise ConfigurationError(
+            f"C360_REPORTING_CURRENCY is {settings.reporting_currency!r}, which is not a three-letter ISO 4217 code.",
+            "Set it to a code such as EUR, or unset it for USD.",
+        )
+    return settings
+
+
+def _parse(env: str, text: str, default: Any) -> Any:
+    kind = type(default)
+    try:
+        if isinstance(default, Path):
+            return Path(text)
+        if kind is bool:
+            lowered = text.lower()
+            if lowered not in {"1", "0", "true", "false", "yes", "no"}:
+                raise ValueError
+            return lowered in {"1", "true", "yes"}
+        return kind(text)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{env} is {text!r}, which is not a valid {kind.__name__}.", f"Correct it, or unset it for {default!r}."
+        ) from error
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()
