@@ -280,21 +280,13 @@ _GRANTS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
 def _grant(connection: Connection) -> None:
     for role, privileges, schemas in _GRANTS:
         for schema in schemas:
-            owner = _SCHEMA_OWNERS[schema]
+            defaults = f"alter default privileges for role {_SCHEMA_OWNERS[schema]} in schema {schema} grant"
             connection.execute(query(f"grant usage on schema {schema} to {role}"))
             connection.execute(query(f"grant {privileges} on all tables in schema {schema} to {role}"))
-            connection.execute(
-                query(
-                    f"alter default privileges for role {owner} in schema {schema} grant {privileges} on tables to {role}"
-                )
-            )
+            connection.execute(query(f"{defaults} {privileges} on tables to {role}"))
             if "insert" in privileges:
                 connection.execute(query(f"grant usage on all sequences in schema {schema} to {role}"))
-                connection.execute(
-                    query(
-                        f"alter default privileges for role {owner} in schema {schema} grant usage on sequences to {role}"
-                    )
-                )
+                connection.execute(query(f"{defaults} usage on sequences to {role}"))
 
 
 def scalar(connection: Connection, statement: str, parameters: Any = None) -> Any:

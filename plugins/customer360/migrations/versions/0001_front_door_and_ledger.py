@@ -53,7 +53,7 @@ create table ops.landing_seen (
     batch_id bigint references ops.batches,
     seen_at timestamptz not null default now()
 );
-comment on table ops.landing_seen is 'One row per file path already looked at, so that a sweep hashes only what is new.';
+comment on table ops.landing_seen is 'One row per file path already looked at, so that a sweep hashes what is new.';
 
 create table quarantine.rows (
     quarantine_id bigint generated always as identity primary key,
@@ -71,7 +71,7 @@ create table quarantine.rows (
     unique (batch_id, row_number)
 );
 comment on table quarantine.rows is 'One row per record that stepped aside, as it came, with every reason.';
-comment on column quarantine.rows.reasons is 'Array of {rule, field, message}: values in messages are masked if personal.';
+comment on column quarantine.rows.reasons is 'Array of {rule, field, message}: personal values in it are masked.';
 
 create table raw.orders (
     batch_id bigint not null, row_number bigint not null,
