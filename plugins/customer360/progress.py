@@ -83,13 +83,13 @@ class Terminal:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=8, transient=False, get_renderable=self._render)
         self._done: list[tuple[str, str, float, bool]] = []
         self._stage, self._note, self._what = "", "", ""
         self._steps = 0
         self._total: int | None = None
         self._started = 0.0
         self._spinner = Spinner("dots")
+        self._live = Live(console=self._console, refresh_per_second=8, transient=False, get_renderable=self._render)
 
     def __enter__(self) -> Self:
         self._live.start()
