@@ -54,6 +54,53 @@ class Settings:
     phone_region: str = _setting(
         "C360_PHONE_REGION", "US", "ISO 3166 region assumed for phone numbers without a country code."
     )
+    email_drop_plus_tags: bool = _setting(
+        "C360_EMAIL_DROP_PLUS_TAGS",
+        False,
+        "Whether ann+news@ and ann@ are one address. No: not every provider has plus-tags.",
+    )
+    email_dotless_domains: str = _setting(
+        "C360_EMAIL_DOTLESS_DOMAINS",
+        "",
+        "Mail domains, with commas between them, that ignore dots before the @ (gmail.com does).",
+    )
+    identity_max_customer_ids: int = _setting(
+        "C360_IDENTITY_MAX_CUSTOMER_IDS",
+        1,
+        "K: an e-mail address or phone linked to more than this many customer_ids is shared and joins nobody.",
+    )
+    identity_max_phone_people: int = _setting(
+        "C360_IDENTITY_MAX_PHONE_PEOPLE",
+        1,
+        "The same for a phone and people who have no customer_id but unlike e-mail addresses; the greater limit counts.",
+    )
+    identity_max_device_people: int = _setting(
+        "C360_IDENTITY_MAX_DEVICE_PEOPLE",
+        20,
+        "A device on which more people than this were seen (a till, a kiosk) attributes nothing to anybody.",
+    )
+    identity_device_days: int = _setting(
+        "C360_IDENTITY_DEVICE_DAYS",
+        30,
+        "For how many days before a person is first known on a device what happened on it is taken to be theirs.",
+    )
+    identity_junk_list: str = _setting(
+        "C360_IDENTITY_JUNK_LIST",
+        "",
+        "A CSV file of placeholder identifiers that never join anyone. Empty: the list that comes with the product.",
+    )
+
+    airflow_host: str = _setting(
+        "C360_AIRFLOW_HOST", "127.0.0.1", "Address that Airflow's API server and user interface listen on."
+    )
+    airflow_port: int = _setting(
+        "C360_AIRFLOW_PORT", 0, "Its port. 0: a free one, chosen once and kept for the installation."
+    )
+    airflow_url: str = _setting(
+        "C360_AIRFLOW_URL",
+        "",
+        "How Airflow's other processes and the commands reach it. Empty: http://127.0.0.1 and the port.",
+    )
 
     @property
     def landing_url(self) -> str:

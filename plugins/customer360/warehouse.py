@@ -109,7 +109,7 @@ def writer_lock(settings: Settings, *, wait_seconds: float = 600, who: str = "cu
         deadline = time.monotonic() + wait_seconds
         while not _try_lock(connection):
             if time.monotonic() > deadline:
-                holder = _lock_holder(connection)
+                holder = lock_holder(connection) or "Another writer"
                 raise WriterBusyError(
                     f"{holder} has been writing for longer than {wait_seconds:.0f} s.",
                     "Run `c360 status` to see it; this run's work stays pending and the next run does it.",
@@ -123,7 +123,8 @@ def _try_lock(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def _lock_holder(connection: Connection) -> str:
+def lock_holder(connection: Connection) -> str:
+    """Who holds the writer lock now, as a person would name it; empty if nobody does."""
     row = connection.execute(
         """
         select a.application_name, a.pid from pg_locks as l join pg_stat_activity as a using (pid)
@@ -132,7 +133,7 @@ def _lock_holder(connection: Connection) -> str:
         """,
         [_WRITER_LOCK],
     ).fetchone()
-    return f"{row[0]} (server process {row[1]})" if row else "Another writer"
+    return f"{row[0]} (server process {row[1]})" if row else ""
 
 
 def set_up(settings: Settings) -> None:
@@ -148,9 +149,14 @@ def set_up(settings: Settings) -> None:
     migrate(settings)
 
 
+def airflow_database_name(settings: Settings) -> str:
+    """The name of Airflow's own database in the warehouse's server."""
+    return AIRFLOW_DATABASE if settings.database == "customer360" else f"{settings.database}_airflow"
+
+
 def create_airflow_database(settings: Settings) -> str:
     """Create Airflow's own database in the warehouse's server, owned by role owner; returns its URL."""
-    name = AIRFLOW_DATABASE if settings.database == "customer360" else f"{settings.database}_airflow"
+    name = airflow_database_name(settings)
     with admin(settings) as connection:
         _create_database(connection, name, owner="owner")
     return url("owner", settings, database=name)

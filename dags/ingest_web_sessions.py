@@ -1,0 +1,32 @@
+"""Takes landed web session files through the landing gate into raw.web_sessions.
+
+**Runs on** a file that arrives in `landing/web_sessions` (an event within a second or so);
+a run takes all that wait.
+**Produces** `raw.web_sessions`, `quarantine.rows`, entries in `ops.batches`; wakes `build_customer_360`.
+**Re-run** at any time, also twice at once: what is loaded is not loaded again.
+**Broken?** `docs/runbooks/ingest_web_sessions.md`
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import dag, task
+
+from customer360.airflow_assets import LANDED, RAW
+from customer360.airflow_conventions import conventions
+
+
+@dag(
+    schedule=[LANDED["web_sessions"]],
+    **conventions(__file__, __doc__, tags=["land", "gate", "load"], timeout=timedelta(minutes=30)),
+)
+def ingest_web_sessions():
+    @task(outlets=[RAW["web_sessions"]])
+    def load_web_sessions():
+        from customer360.airflow_tasks import ingest_feed
+
+        return ingest_feed("web_sessions")
+
+    load_web_sessions()
+
+
+ingest_web_sessions()

@@ -1,0 +1,40 @@
+"""What all DAGs have in common: who owns them, how they retry, where their runbook is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+OWNER = "data-platform"
+RUNBOOK_PAGE = "/customer360/runbooks/{dag_id}"
+
+
+def conventions(file: str, doc: str | None, *, tags: list[str], timeout: timedelta) -> dict[str, Any]:
+    """The arguments of ``@dag`` that every DAG of this project passes.
+
+    ``file`` is the DAG's ``__file__``, whose name is the DAG's id; ``doc`` its docstring, shown as its documentation;
+    ``timeout`` bounds a task. A run is bounded by what its retries may take: a run that hangs for ever would keep
+    the next ones, of which there is only one at a time, from starting.
+
+    What may heal (a lost connection, a full disk, a busy writer) is tried again after 5, 10, 20 and 40 s; what
+    cannot heal fails at once (:mod:`customer360.airflow_tasks`), and the sweep comes back to work that was left.
+    """
+    dag_id = Path(file).stem
+    return {
+        "dag_id": dag_id,
+        "doc_md": f"{doc or ''}\n\n[Runbook]({RUNBOOK_PAGE.format(dag_id=dag_id)})",
+        "tags": tags,
+        "catchup": False,
+        "max_active_runs": 1,
+        "is_paused_upon_creation": False,
+        "dagrun_timeout": 3 * timeout,
+        "default_args": {
+            "owner": OWNER,
+            "retries": 4,
+            "retry_delay": timedelta(seconds=5),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=2),
+            "execution_timeout": timeout,
+        },
+    }

@@ -1,0 +1,116 @@
+"""What the tasks of the DAGs call: the plain functions of this package, with Airflow's words for their outcome.
+
+Done is success. Nothing to do is skipped, so that no event wakes the next DAG for nothing. What cannot heal (a
+refused model, a gate that says no) fails at once; what may heal (a lost connection, a full disk, a busy writer) is
+left to Airflow's retries. A failed task's log ends with three lines: what, why, next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+from airflow.sdk import Asset, AssetAlias, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from customer360 import warehouse
+from customer360.airflow_assets import DAILY_DUE, LANDED, RAW
+from customer360.errors import Customer360Error, WarehouseUnavailableError
+from customer360.settings import get_settings
+
+_log = logging.getLogger(__name__)
+
+# Said by PostgreSQL through dbt, which hands on only the text.
+_PASSING_TROUBLE = (
+    "deadlock detected",
+    "could not serialize",
+    "connection",
+    "no space left on device",
+    "disk full",
+    "lock timeout",
+    "the database system is",
+    "too many clients",
+)
+
+
+def ingest_feed(feed: str) -> str:
+    """Gate and load every file of a feed that waits in the landing zone."""
+    from customer360 import load, wake
+
+    with told_plainly():
+        settings = get_settings()
+        summary = load.ingest(settings, feed)
+        _log.info("%s", summary)
+        if not wake.has_unbuilt(settings, feed):
+            raise AirflowSkipException(f"No loaded batch of {feed} waits to be built: {summary}")
+        return str(summary)
+
+
+def build_marts(alias: str) -> str:
+    """Build and publish every loaded batch; through ``alias`` say whether today's daily tables are still to be made."""
+    from customer360 import build, wake
+
+    with told_plainly():
+        settings = get_settings()
+        summary = build.build(settings, trigger=_trigger())
+        _log.info("%s", summary)
+        if wake.is_daily_due(settings):
+            _emit(alias, [DAILY_DUE])
+        return str(summary)
+
+
+def sweep(alias: str) -> str:
+    """Wake, through ``alias``, each DAG for which something waits that no event has announced."""
+    from customer360 import wake
+
+    with told_plainly():
+        waiting = wake.what_waits(get_settings())
+        _log.info("Waiting: %s", waiting)
+        assets = [LANDED[feed] for feed in waiting.files_of] + [RAW[feed] for feed in waiting.batches_of]
+        if waiting.is_daily_due:
+            assets.append(DAILY_DUE)
+        _emit(alias, assets)
+        return str(waiting)
+
+
+def _emit(alias: str, assets: list[Asset]) -> None:
+    outlet = get_current_context()["outlet_events"][AssetAlias(alias)]
+    for asset in assets:
+        outlet.add(asset)
+
+
+def _trigger() -> str:
+    """Which run of which DAG this is, for ops.runs."""
+    run: Any = get_current_context()["dag_run"]
+    return f"{run.dag_id} {run.run_id}"
+
+
+@contextlib.contextmanager
+def told_plainly() -> Iterator[None]:
+    """Log a failure as what, why and next, and let Airflow retry only what may heal."""
+    try:
+        yield
+    except Customer360Error as error:
+        task = get_current_context()["task_instance"]
+        _log.error("What: %s.%s failed", task.dag_id, task.task_id)
+        _log.error("Why:  %s", error)
+        _log.error("Next: %s", error.next_step or f"c360 why; docs/runbooks/{task.dag_id}.md")
+        if may_heal(error):
+            raise
+        raise AirflowFailException(str(error)) from error
+
+
+def may_heal(error: BaseException) -> bool:
+    """Whether the same step may succeed when it is simply tried again a little later."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, WarehouseUnavailableError | warehouse.WriterBusyError | psycopg.OperationalError | OSError):
+            return True
+        text = str(seen).lower()
+        if any(trouble in text for trouble in _PASSING_TROUBLE):
+            return True
+        seen = seen.__cause__
+    return False
