@@ -34,7 +34,7 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 
 def test_a_misspelt_key_would_be_seen() -> None:
-    with pytest.raises(Exception, match="(?i)helthcheck|unknown|invalid"):
+    with pytest.raises(Exception, match=r"(?i)helthcheck|unknown|invalid"):
         compose_spec.PyCompose.from_yaml("services: {a: {image: b, helthcheck: {}}}").to_spec()
 
 
