@@ -1,0 +1,184 @@
+"""Identifiers: how a text that somebody typed becomes a typed, normalised identifier, or none.
+
+A record's texts are noisy; two texts are the same identifier exactly when their normal forms are equal. What cannot be
+normalised (no ``@``, too few digits) and what is on the junk list identifies nobody: the record is kept, the text just
+joins no one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import phonenumbers
+
+from customer360.errors import ConfigurationError
+from customer360.settings import Settings
+
+StrongType = Literal["customer_id", "email", "phone"]
+STRONG_TYPES: tuple[StrongType, ...] = ("customer_id", "email", "phone")
+"""Strongest first: where an operator has set a record's identifiers apart, the first names the record's customer."""
+
+JUNK_LIST = Path(__file__).with_name("junk_identifiers.csv")
+
+# Format characters (zero-width space, byte-order mark, direction marks) are pasted along and seen by nobody.
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
+_SPACE = re.compile(r"\s+")
+_POSSIBLE = phonenumbers.ValidationResult.IS_POSSIBLE
+
+
+@dataclass(frozen=True)
+class JunkList:
+    """What never joins anyone: placeholder texts, whole or by pattern, per identifier type."""
+
+    exact: dict[str, frozenset[str]]
+    patterns: dict[str, re.Pattern[str] | None]
+
+    def holds(self, identifier_type: str, normal: str) -> bool:
+        """Whether this normal form is a placeholder rather than somebody's."""
+        if normal.lower() in self.exact.get(identifier_type, ()):
+            return True
+        pattern = self.patterns.get(identifier_type)
+        return pattern is not None and pattern.fullmatch(normal.lower()) is not None
+
+
+def read_junk_list(path: Path = JUNK_LIST) -> JunkList:
+    """Read the seed list: columns identifier_type, kind (exact or pattern), value, why.
+
+    A pattern is a regular expression that the whole normal form (lower case) must match.
+
+    Raises:
+        ConfigurationError: the file is missing, or a line does not fit.
+    """
+    exact: dict[str, set[str]] = {}
+    patterns: dict[str, list[str]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row["kind"] == "exact":
+                    exact.setdefault(row["identifier_type"], set()).add(row["value"].lower())
+                else:
+                    patterns.setdefault(row["identifier_type"], []).append(re.compile(row["value"]).pattern)
+    except (OSError, KeyError, re.error) as error:
+        raise ConfigurationError(
+            f"The junk list {path} cannot be read: {error}.",
+            "Correct the file, or unset C360_IDENTITY_JUNK_LIST for the list that comes with the product.",
+        ) from error
+    return JunkList(
+        exact={kind: frozenset(values) for kind, values in exact.items()},
+        patterns={kind: re.compile("|".join(f"(?:{p})" for p in parts)) for kind, parts in patterns.items()},
+    )
+
+
+def clean_text(raw: str) -> str:
+    """The text as it was meant: one Unicode form (NFKC: full-width letters become plain ones), trimmed."""
+    if raw.isascii():
+        return raw.strip()
+    return _INVISIBLE.sub("", unicodedata.normalize("NFKC", raw)).strip()
+
+
+def normalise_customer_id(raw: str) -> str | None:
+    """The shop's own account id: trimmed, in one Unicode form, its case kept; None if nothing is left."""
+    return clean_text(raw) or None
+
+
+def normalise_email(raw: str, *, drop_plus_tags: bool = False, dotless_domains: frozenset[str] = frozenset()) -> str | None:
+    """The address trimmed, in one Unicode form, in lower case, its domain as DNS sees it; None if it is no address.
+
+    Plus-tags and dots are kept unless asked for: most providers deliver ``a.b@`` and ``ab@`` to two people.
+    """
+    text = clean_text(raw).lower()
+    local, at, domain = text.rpartition("@")
+    domain = domain.strip(".")
+    if not at or not local or not domain or "@" in local or _SPACE.search(text):
+        return None
+    if not domain.isascii():
+        try:
+            domain = domain.encode("idna").decode("ascii")
+        except UnicodeError:
+            return None
+    if drop_plus_tags:
+        local = local.split("+", 1)[0] or local
+    if domain in dotless_domains:
+        local = local.replace(".", "")
+    return f"{local}@{domain}" if local else None
+
+
+def normalise_phone(raw: str, region: str) -> str | None:
+    """The number in E.164 (with ``;ext=`` where it has an extension); None if no such number can exist.
+
+    "Possible" (length and country code) is asked for, not "valid": number ranges open faster than a library's
+    tables. A number without its area code is refused, since it is a different line in every town.
+    """
+    try:
+        number = phonenumbers.parse(clean_text(raw), region)
+    except phonenumbers.NumberParseException:
+        return None
+    if phonenumbers.is_possible_number_with_reason(number) != _POSSIBLE:
+        return None
+    normal: str = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return f"{normal};ext={number.extension}" if number.extension else normal
+
+
+@dataclass
+class Normaliser:
+    """Normalises texts of every type as the settings say; each distinct text is worked out once."""
+
+    phone_region: str
+    drop_plus_tags: bool
+    dotless_domains: frozenset[str]
+    junk: JunkList
+    _known: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Normaliser:
+        """The normaliser of an installation."""
+        domains = settings.email_dotless_domains.lower().split(",")
+        return cls(
+            phone_region=settings.phone_region,
+            drop_plus_tags=settings.email_drop_plus_tags,
+            dotless_domains=frozenset(domain.strip() for domain in domains if domain.strip()),
+            junk=_junk_list(settings.identity_junk_list or str(JUNK_LIST)),
+        )
+
+    def normalise(self, identifier_type: str, raw: str | None) -> str | None:
+        """The identifier behind a text, or None where it identifies nobody (unusable or junk)."""
+        if raw is None:
+            return None
+        known = self._known.setdefault(identifier_type, {})
+        if raw not in known:
+            known[raw] = self._work_out(identifier_type, raw)
+        return known[raw]
+
+    def normalise_all(self, identifier_type: str, texts: Iterable[str]) -> list[str | None]:
+        """The same for many distinct texts, without remembering them."""
+        return [self._work_out(identifier_type, text) for text in texts]
+
+    def _work_out(self, identifier_type: str, raw: str) -> str | None:
+        normal = self._rules()[identifier_type](raw)
+        return None if normal is None or self.junk.holds(identifier_type, normal) else normal
+
+    def _rules(self) -> dict[str, Callable[[str], str | None]]:
+        return {
+            "customer_id": normalise_customer_id,
+            "anonymous_id": normalise_customer_id,
+            "email": self._email,
+            "phone": self._phone,
+        }
+
+    def _email(self, raw: str) -> str | None:
+        return normalise_email(raw, drop_plus_tags=self.drop_plus_tags, dotless_domains=self.dotless_domains)
+
+    def _phone(self, raw: str) -> str | None:
+        return normalise_phone(raw, self.phone_region)
+
+
+@cache
+def _junk_list(path: str) -> JunkList:
+    return read_junk_list(Path(path))
