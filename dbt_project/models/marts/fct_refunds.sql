@@ -1,0 +1,56 @@
+{{ config(
+    tags=['live'],
+    meta={
+        'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id', 'refund_number'],
+        'touches': {'day': 'refunded_on'},
+        'indexes': ['(customer_key)', '(refunded_on)'],
+    }
+) }}
+
+with orders as (
+    select
+        order_id, currency, total_amount, tax_amount, shipping_amount, refunds, batch_id,
+        {{ business_date('ordered_at') }} as ordered_on
+    from {{ ref('stg_orders') }}
+    where refunds is not null
+        and status <> 'cancelled'
+        {{- only_dirty('order', 'order_id') }}
+),
+
+rates as (
+    {{ exchange_rates() }}
+),
+
+refunds as (
+    select
+        orders.order_id,
+        listed.refund_number,
+        listed.refund ->> 'refund_id' as refund_id,
+        (listed.refund ->> 'refunded_at')::timestamptz as refunded_at,
+        (listed.refund ->> 'amount')::numeric as amount,
+        listed.refund ->> 'reason' as reason,
+        -- The share of a refund that is net revenue: tax and shipping come back in proportion.
+        coalesce((total_amount - tax_amount - shipping_amount) / nullif(total_amount, 0), 0) as net_share,
+        orders.currency,
+        orders.ordered_on,
+        orders.batch_id
+    from orders
+    cross join lateral jsonb_array_elements(orders.refunds) with ordinality as listed(refund, refund_number)
+)
+
+select
+    refunds.order_id,
+    refunds.refund_number,
+    refunds.refund_id,
+    order_customers.customer_key,
+    refunds.refunded_at,
+    {{ business_date('refunds.refunded_at') }} as refunded_on,
+    refunds.currency,
+    round(refunds.amount * rates.rate, 4) as amount,
+    round(refunds.amount * refunds.net_share * rates.rate, 4) as net_amount,
+    refunds.amount as original_amount,
+    refunds.reason,
+    refunds.batch_id
+from refunds
+left join {{ source('identity', 'order_customers') }} as order_customers using (order_id)
+left join rates on {{ rate_of('refunds.currency', 'refunds.ordered_on') }}

@@ -1,0 +1,44 @@
+{{ config(
+    tags=['live'],
+    meta={
+        'scope': 'session', 'scope_key': 'session_id', 'primary_key': ['session_id'],
+        'touches': {'customer': 'customer_key', 'day': 'started_on'},
+        'indexes': ['(customer_key)', '(started_on) where customer_key is null'],
+    }
+) }}
+
+with sessions as (
+    select *
+    from {{ ref('stg_web_sessions') }}
+    where true
+        {{- only_dirty('session', 'session_id') }}
+)
+
+select
+    sessions.session_id,
+    session_customers.customer_key,
+    sessions.started_at,
+    {{ business_date('sessions.started_at') }} as started_on,
+    sessions.ended_at,
+    sessions.updated_at,
+    sessions.engaged_seconds,
+    extract(epoch from sessions.ended_at - sessions.started_at)::bigint as session_seconds,
+    sessions.page_views,
+    sessions.product_views,
+    sessions.searches,
+    sessions.add_to_carts,
+    sessions.checkouts_started,
+    sessions.order_id,
+    sessions.device_type,
+    sessions.country,
+    sessions.utm_source,
+    sessions.utm_medium,
+    sessions.utm_campaign,
+    sessions.landing_page,
+    sessions.referrer,
+    sessions.version_count,
+    sessions.has_version_conflict,
+    sessions.known_at,
+    sessions.batch_id
+from sessions
+left join {{ source('identity', 'session_customers') }} as session_customers using (session_id)

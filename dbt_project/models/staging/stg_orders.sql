@@ -1,0 +1,54 @@
+{{ config(
+    tags=['staging'],
+    meta={'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id']}
+) }}
+
+with
+{{ latest_versions('orders', 'order_id', 'ordered_at') }}
+
+select
+    record.order_id,
+    record.updated_at,
+    record.ordered_at,
+    {% if is_as_of() %}coalesce(status_record.status, 'placed') as status{% else %}record.status{% endif %},
+    record.currency,
+    record.total_amount,
+    coalesce(record.discount_amount, 0) as discount_amount,
+    coalesce(record.shipping_amount, 0) as shipping_amount,
+    coalesce(record.tax_amount, 0) as tax_amount,
+    record.customer_id,
+    record.email,
+    record.phone,
+    record.anonymous_id,
+    record.items,
+    {% if is_as_of() -%}
+    case when not latest.is_history then record.refunds else (
+        select jsonb_agg(refund order by refund_number)
+        from jsonb_array_elements(record.refunds) with ordinality as listed(refund, refund_number)
+        where (refund ->> 'refunded_at')::timestamptz <= {{ known_until() }}
+    ) end as refunds,
+    {%- else -%}
+    record.refunds,
+    {%- endif %}
+    record.promised_delivery_at,
+    {{ once_known('record.delivered_at') }} as delivered_at,
+    coalesce(record.sales_channel, 'web') as sales_channel,
+    record.payment_method,
+    record.coupon_code,
+    record.country,
+    record.region,
+    record.extra,
+    latest.batch_id,
+    latest.row_number,
+    latest.version_count,
+    latest.has_version_conflict,
+    latest.known_at
+from latest
+inner join {{ source('raw', 'orders') }} as record using (order_id, batch_id, row_number)
+{%- if is_as_of() %}
+left join latest_status using (order_id)
+left join {{ source('raw', 'orders') }} as status_record
+    on status_record.order_id = latest_status.order_id
+    and status_record.batch_id = latest_status.batch_id
+    and status_record.row_number = latest_status.row_number
+{%- endif %}

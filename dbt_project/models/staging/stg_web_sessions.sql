@@ -1,0 +1,38 @@
+{{ config(
+    tags=['staging'],
+    meta={'scope': 'session', 'scope_key': 'session_id', 'primary_key': ['session_id']}
+) }}
+
+with
+{{ latest_versions('web_sessions', 'session_id', 'ended_at') }}
+
+select
+    record.session_id,
+    record.updated_at,
+    record.anonymous_id,
+    record.started_at,
+    record.ended_at,
+    record.page_views,
+    coalesce(record.product_views, 0) as product_views,
+    coalesce(record.searches, 0) as searches,
+    coalesce(record.add_to_carts, 0) as add_to_carts,
+    coalesce(record.checkouts_started, 0) as checkouts_started,
+    record.engaged_seconds,
+    record.customer_id,
+    record.email,
+    record.order_id,
+    record.device_type,
+    record.country,
+    record.landing_page,
+    record.referrer,
+    record.utm_source,
+    record.utm_medium,
+    record.utm_campaign,
+    record.extra,
+    latest.batch_id,
+    latest.row_number,
+    latest.version_count,
+    latest.has_version_conflict,
+    latest.known_at
+from latest
+inner join {{ source('raw', 'web_sessions') }} as record using (session_id, batch_id, row_number)

@@ -1,0 +1,385 @@
+"""The models: dbt, called in this process, on a manifest that is parsed once.
+
+A call costs what its models cost: the project is parsed once per process (and inherited by forked workers after
+:func:`warm`), nothing is started, and no result of an earlier call is trusted (no run_results.json is read).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from psycopg import sql
+
+from customer360 import warehouse
+from customer360.errors import Customer360Error
+from customer360.settings import PROJECT_ROOT, Settings
+from customer360.warehouse import Connection
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+PROJECT = PROJECT_ROOT / "dbt_project"
+_log = logging.getLogger(__name__)
+
+# dbt keeps its adapter, flags and event manager in globals of the process.
+_one_call_at_a_time = threading.RLock()
+_manifests: dict[tuple[str, int], Manifest] = {}
+
+# Half of a small model's time is dbt's own Python, which one interpreter runs one thread at a time: more than this
+# adds nothing on a small machine, less leaves the server idle during a full build.
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What one dbt node did in one call."""
+
+    model: str
+    status: str
+    seconds: float
+    rows_affected: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class ModelTable:
+    """A table that the models build, as its files declare it: what publication and documentation need to know."""
+
+    name: str
+    schema: str
+    description: str
+    columns: dict[str, str]
+    """Column name → PostgreSQL type, in the table's order."""
+    column_descriptions: dict[str, str]
+    primary_key: tuple[str, ...]
+    scope: str | None
+    """The scope of ops.dirty that it is replaced by; None: always built whole."""
+    scope_key: str | None
+    tags: tuple[str, ...]
+    publish_to: str | None
+    """marts or marts_pii; None: a table between the doors."""
+
+
+class ModelsFailedError(Customer360Error):
+    """At least one model failed. ``results`` has every node's outcome, the failed one's path is in the next step."""
+
+    def __init__(self, message: str, next_step: str, results: Sequence[ModelResult] = ()) -> None:
+        super().__init__(message, next_step)
+        self.results = list(results)
+
+
+def run_models(
+    settings: Settings,
+    select: str | Sequence[str],
+    *,
+    run_id: int | None,
+    full_refresh: bool = False,
+    variables: Mapping[str, Any] | None = None,
+    progress: Callable[[ModelResult], None] | None = None,
+) -> list[ModelResult]:
+    """Build the selected models in dependency order and record each in ``ops.model_runs``.
+
+    Args:
+        select: a dbt selection (``tag:live``) or several.
+        run_id: the run in ops.runs that the results belong to; None records nothing.
+        full_refresh: build the tables whole; otherwise those with a scope do the keys in ops.dirty alone.
+        variables: values of dbt_project.yml's vars for this call (schema_prefix, known_until, as_of_on).
+        progress: called once per finished model, from dbt's threads.
+
+    Returns:
+        One result per node, in the order in which they finished.
+
+    Raises:
+        ModelsFailedError: a model failed (those that read it were skipped), or dbt could not start.
+    """
+    chosen = dict(variables or {})
+    with _one_call_at_a_time, warehouse.connect("transformer", settings, autocommit=True) as connection:
+        manifest = _manifest(settings, str(chosen.get("schema_prefix", "")))
+        _load_changed_seeds(settings, connection, manifest)
+        _create_missing_daily_tables(connection, manifest)
+        arguments = ["run", "--select", *([select] if isinstance(select, str) else select)]
+        if full_refresh:
+            arguments.append("--full-refresh")
+        results, failure = _invoke(settings, manifest, arguments, chosen, progress)
+        _record(connection, run_id, results)
+    if failure:
+        raise failure
+    return results
+
+
+def warm(settings: Settings) -> None:
+    """Import dbt and parse the project now, so that the calls of this process and of its forks start at once."""
+    with _one_call_at_a_time:
+        _manifest(settings, "")
+
+
+def model_tables(settings: Settings, *, schema_prefix: str = "") -> list[ModelTable]:
+    """Every table that the models build, by schema and name, as declared in their YAML."""
+    with _one_call_at_a_time:
+        manifest = _manifest(settings, schema_prefix)
+    tables = [_table(node) for node in manifest.nodes.values() if node.resource_type == "model"]
+    return sorted(tables, key=lambda table: (table.schema, table.name))
+
+
+def dbt_environment(settings: Settings) -> dict[str, str]:
+    """The environment variables that dbt_project/profiles.yml reads: role transformer of this warehouse."""
+    parts = urlsplit(warehouse.url("transformer", settings))
+    environment = {
+        "C360_DBT_HOST": parts.hostname or "127.0.0.1",
+        "C360_DBT_PORT": str(parts.port or 5432),
+        "C360_DBT_USER": unquote(parts.username or ""),
+        "C360_DBT_DATABASE": parts.path.lstrip("/"),
+        "DBT_ENV_SECRET_C360_PASSWORD": unquote(parts.password or ""),
+        "DO_NOT_TRACK": "1",
+    }
+    sslmode = parse_qs(parts.query).get("sslmode")
+    if sslmode:
+        environment["PGSSLMODE"] = sslmode[0]
+    return environment
+
+
+def target_path(settings: Settings, schema_prefix: str = "") -> Path:
+    """Where dbt writes the compiled SQL of a build; on-call reads it there."""
+    return settings.home / "dbt" / (schema_prefix or "live")
+
+
+def _table(node: Any) -> ModelTable:
+    meta = node.config.meta
+    published = meta.get("publish_to", "marts") if node.config.schema == "candidate" else None
+    return ModelTable(
+        name=node.name,
+        schema=node.schema,
+        description=node.description,
+        columns={name: column.data_type or "" for name, column in node.columns.items()},
+        column_descriptions={name: column.description for name, column in node.columns.items()},
+        primary_key=tuple(meta.get("primary_key", ())),
+        scope=meta.get("scope"),
+        scope_key=meta.get("scope_key"),
+        tags=tuple(node.tags),
+        publish_to=published,
+    )
+
+
+def _manifest(settings: Settings, schema_prefix: str) -> Manifest:
+    """The parsed project, for this warehouse's database. Parsed once per process, prefix and state of the files."""
+    key = (schema_prefix, _project_version())
+    if key not in _manifests:
+        parsed = _dbt(settings, None, ["parse"], {"schema_prefix": schema_prefix}, [])
+        if not parsed.success:
+            raise ModelsFailedError(
+                f"The dbt project does not parse: {parsed.exception}", f"Correct the file it names in {PROJECT}."
+            )
+        _manifests[key] = parsed.result
+    manifest = _manifests[key]
+    _point_at_database(manifest, urlsplit(warehouse.url("transformer", settings)).path.lstrip("/"))
+    return manifest
+
+
+def _project_version() -> int:
+    """Newest modification among the project's files: a process that lives through a deployment parses again."""
+    folders = ("macros", "models", "seeds", "tests")
+    files = [PROJECT / "dbt_project.yml", *(path for folder in folders for path in (PROJECT / folder).rglob("*"))]
+    return max(path.stat().st_mtime_ns for path in files)
+
+
+def _point_at_database(manifest: Manifest, database: str) -> None:
+    """dbt writes the database into every node when it parses; a process may serve more than one (tests do)."""
+    for node in (*manifest.nodes.values(), *manifest.sources.values()):
+        if node.database != database:
+            if getattr(node, "relation_name", None):
+                node.relation_name = f'"{database}"."{node.schema}"."{node.identifier}"'
+            node.database = database
+
+
+def _invoke(
+    settings: Settings,
+    manifest: Manifest,
+    arguments: list[str],
+    variables: Mapping[str, Any],
+    progress: Callable[[ModelResult], None] | None,
+) -> tuple[list[ModelResult], ModelsFailedError | None]:
+    """One call of dbt; its results in the order in which the nodes finished, and the failure if there is one."""
+    results: list[ModelResult] = []
+
+    def on_event(event: Any) -> None:
+        if event.info.name == "NodeFinished":
+            result = _result_of(event)
+            results.append(result)
+            _log.log(
+                logging.ERROR if result.status in _FAILED else logging.INFO,
+                "model %s: %s in %.2f s%s",
+                result.model,
+                result.status,
+                result.seconds,
+                f", {result.rows_affected} rows" if result.rows_affected is not None else f" {result.message}",
+            )
+            if progress:
+                progress(result)
+
+    outcome = _dbt(settings, manifest, arguments, variables, [on_event])
+    if outcome.success:
+        return results, None
+    return results, _failure(settings, manifest, results, outcome.exception, str(variables.get("schema_prefix", "")))
+
+
+_FAILED = {"error", "fail", "runtime error"}
+
+
+def _result_of(event: Any) -> ModelResult:
+    ran = event.data.run_result
+    rows = ran.adapter_response.fields["rows_affected"] if "rows_affected" in ran.adapter_response.fields else None
+    count = int(rows.number_value or rows.string_value or 0) if rows is not None else None
+    return ModelResult(
+        model=event.data.node_info.node_name,
+        status=str(ran.status),
+        seconds=ran.execution_time,
+        rows_affected=count if count is not None and count >= 0 else None,
+        message="" if ran.status == "success" else masked(ran.message),
+    )
+
+
+def masked(message: str) -> str:
+    """A database's error message without the values it quotes: they may be personal data."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    told = [line for line in lines if not re.match(r"(DETAIL|CONTEXT|LINE \d+|compiled code at|HINT)", line)]
+    text = " ".join(line for line in told if line != "^")
+    return re.sub(r'((?:syntax|value)[^:]*: )".*?"', r'\1"…"', text)
+
+
+def _failure(
+    settings: Settings,
+    manifest: Manifest,
+    results: Sequence[ModelResult],
+    exception: BaseException | None,
+    schema_prefix: str,
+) -> ModelsFailedError:
+    first = next((result for result in results if result.status in _FAILED), None)
+    if first is None:
+        return ModelsFailedError(
+            f"dbt stopped before the first model: {masked(str(exception))}", "Run `c360 status`.", results
+        )
+    node = next((node for node in manifest.nodes.values() if node.name == first.model), None)
+    compiled = target_path(settings, schema_prefix) / "run" / "customer360" / (node.original_file_path if node else "")
+    skipped = sum(result.status == "skipped" for result in results)
+    return ModelsFailedError(
+        f"Model {first.model} failed: {first.message}"
+        + (f" ({skipped} models that read it were skipped.)" if skipped else ""),
+        f"Read the SQL as it ran in {compiled}; what was due stays due, so that the next run does it.",
+        results,
+    )
+
+
+def _dbt(
+    settings: Settings,
+    manifest: Manifest | None,
+    arguments: Sequence[str],
+    variables: Mapping[str, Any],
+    callbacks: list[Callable[[Any], None]],
+) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    prefix = str(variables.get("schema_prefix", ""))
+    given = (
+        {}
+        if manifest is None  # parsing depends on the prefix alone, and so the stored parse stays good
+        else {
+            "business_timezone": settings.business_timezone,
+            "reporting_currency": settings.reporting_currency,
+        }
+    )
+    command = [
+        *arguments,
+        "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
+        "--target-path", str(target_path(settings, prefix)), "--log-path", str(settings.logs / "dbt"),
+        "--log-level", "none", "--log-level-file", "none", "--no-print", "--no-write-json",
+        "--no-version-check", "--vars", json.dumps({**given, **variables}),
+    ]  # fmt: skip
+    if manifest is not None:
+        command += ["--threads", str(_THREADS)]
+    with _environment(dbt_environment(settings)):
+        return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _record(connection: Connection, run_id: int | None, results: Sequence[ModelResult]) -> None:
+    if run_id is None or not results:
+        return
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into ops.model_runs (run_id, model, status, seconds, rows_affected, message)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            [(run_id, r.model, r.status, r.seconds, r.rows_affected, r.message or None) for r in results],
+        )
+
+
+def _load_changed_seeds(settings: Settings, connection: Connection, manifest: Manifest) -> None:
+    """Load the seeds whose files differ from what is loaded; each table's comment holds its file's checksum."""
+    seeds = {node.name: node for node in manifest.nodes.values() if node.resource_type == "seed"}
+    loaded = dict(
+        connection.execute(
+            "select relname, obj_description(oid, 'pg_class') from pg_class"
+            " where relnamespace = to_regnamespace('staging') and relname = any(%s)",
+            [list(seeds)],
+        ).fetchall()
+    )
+    changed = {name: node for name, node in seeds.items() if loaded.get(name) != _seed_comment(node)}
+    if not changed:
+        return
+    results, failure = _invoke(settings, manifest, ["seed", "--full-refresh", "--select", *changed], {}, None)
+    if failure:
+        raise failure
+    for name, node in changed.items():
+        connection.execute(
+            sql.SQL("comment on table staging.{} is {}").format(sql.Identifier(name), sql.Literal(_seed_comment(node)))
+        )
+
+
+def _seed_comment(node: Any) -> str:
+    return f"{node.description} File checksum {node.checksum.checksum[:16]}."
+
+
+def _create_missing_daily_tables(connection: Connection, manifest: Manifest) -> None:
+    """Create the daily tables that do not exist yet, empty: the live models read them from the first run on."""
+    daily = [
+        node
+        for node in manifest.nodes.values()
+        if node.resource_type == "model" and "daily" in node.tags and "live" not in node.tags
+    ]
+    names = [f"{node.schema}.{node.name}" for node in daily]
+    there = dict(
+        connection.execute("select n, to_regclass(n) is not null from unnest(%s::text[]) as n", [names]).fetchall()
+    )
+    for node, name in zip(daily, names, strict=True):
+        if there[name]:
+            continue
+        columns = sql.SQL(", ").join(
+            sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(warehouse.query(spec.data_type or "text")))
+            for column, spec in node.columns.items()
+        )
+        connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(node.schema)))
+        connection.execute(
+            sql.SQL("create table {}.{} ({})").format(sql.Identifier(node.schema), sql.Identifier(node.name), columns)
+        )
