@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +19,24 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("C360_POSTGRES_OPTIONS", "-c fsync=off -c synchronous_commit=off -c full_page_writes=off")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# Airflow reads these when it is first imported, by whichever test comes first.
+_AIRFLOW_HOME = tempfile.TemporaryDirectory(prefix="c360-airflow-")
+os.environ["AIRFLOW_HOME"] = _AIRFLOW_HOME.name
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
+os.environ["AIRFLOW__CORE__PLUGINS_FOLDER"] = str(ROOT / "plugins")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
 
 @pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def embedded() -> Iterator[Settings]:
     """Settings of a running embedded server whose database ``c360_template`` is migrated."""
-    home = tmp_path_factory.mktemp("c360-home")
-    settings = Settings(home=home, database="c360_template")
-    warehouse.set_up(settings)
-    yield settings
-    server.stop(settings, immediate=True)
+    # Not below pytest's own folder: each new pytest session takes the rights of others away from that, and the server
+    # of a session that runs already is another user.
+    with tempfile.TemporaryDirectory(prefix="c360-tests-", ignore_cleanup_errors=True) as home:
+        settings = Settings(home=Path(home), database="c360_template")
+        warehouse.set_up(settings)
+        yield settings
+        server.stop(settings, immediate=True)
 
 
 @pytest.fixture

@@ -147,6 +147,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "colored_console_log": "False",
         },
         "cosmos": {"enable_telemetry": "False", "enable_cache": "False"},
+        "openlineage": {"disabled": "True", "namespace": "customer360"},
     }
     flat = {
         f"AIRFLOW__{section.upper()}__{key.upper()}": value

@@ -105,9 +105,15 @@ def told_plainly() -> Iterator[None]:
 
 def may_heal(error: BaseException) -> bool:
     """Whether the same step may succeed when it is simply tried again a little later."""
+    from customer360.publish import PublicationWaitsError
+    from customer360.run_log import GateBlockedError, RunFencedError
+
+    passing = (WarehouseUnavailableError, warehouse.WriterBusyError, PublicationWaitsError, RunFencedError)
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, WarehouseUnavailableError | warehouse.WriterBusyError | psycopg.OperationalError | OSError):
+        if isinstance(seen, GateBlockedError):
+            return False
+        if isinstance(seen, (*passing, psycopg.OperationalError, OSError)):
             return True
         text = str(seen).lower()
         if any(trouble in text for trouble in _PASSING_TROUBLE):

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from customer360 import stack
 from customer360.airflow_environment import airflow_secrets
@@ -60,15 +59,16 @@ def _step(status: object, line: str) -> None:
 
 
 def print_addresses(found: stack.Addresses) -> None:
-    """Where to look and how to log in, as a small table."""
-    table = Table(show_header=False, box=None, pad_edge=False)
+    """Where to look and how to log in. Lines are not wrapped, so that an address can be copied whole."""
+    lines = []
     if found.airflow:
-        table.add_row("Airflow", found.airflow, f"user {found.airflow_user}, password {found.airflow_password}")
-        table.add_row("Data Docs", str(found.data_docs_page), f"or the file {found.data_docs}")
+        lines.append(("Airflow", found.airflow, f"user {found.airflow_user}, password {found.airflow_password}"))
+        lines.append(("Data Docs", str(found.data_docs_page), f"or the file {found.data_docs}"))
     else:
-        table.add_row("Data Docs", str(found.data_docs), "")
-    table.add_row("Warehouse", found.warehouse_url, "read-only; other roles: c360 url --role ROLE")
-    _out.print(table, highlight=False, soft_wrap=True)
+        lines.append(("Data Docs", str(found.data_docs), ""))
+    lines.append(("Warehouse", found.warehouse_url, "reads only; other roles: c360 url --role ROLE"))
+    for name, where, how in lines:
+        _out.print(f"[bold]{name:<11}[/]{where}\n           [dim]{how}[/]", highlight=False, soft_wrap=True)
 
 
 def set_up(json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -26,6 +27,10 @@ _POLL_SECONDS = 2.0
 # How often a quiet watch looks whether its folder is still the same: one that was replaced by another (a restored
 # disk, a new mount) tells nothing more.
 _LOOK_AGAIN_MILLISECONDS = 1_000
+# After a failure of the watch itself (no inotify watches left, object storage away).
+_REST_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 Reason = Literal["started", "arrived"]
@@ -47,20 +52,23 @@ class LandingTrigger(BaseEventTrigger):
         return ("customer360.landing_trigger.LandingTrigger", {"feed": self.feed})
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield an event per burst of arriving files, for as long as the triggerer lives."""
-        settings = get_settings()
-        arrivals = (
-            poll_landing(settings.landing_url, self.feed)
-            if "://" in settings.landing_url
-            else watch_landing(Path(settings.landing_url), self.feed)
-        )
+        """Yield an event per burst of arriving files, for as long as the triggerer lives, whatever goes wrong."""
         last = 0.0
-        async for reason in arrivals:
-            if reason == "started" and not await asyncio.to_thread(has_waiting_files, self.feed):
-                continue
-            await asyncio.sleep(max(0.0, last + _SECONDS_BETWEEN_EVENTS - time.monotonic()))
-            last = time.monotonic()
-            yield self._event()
+        while True:
+            try:
+                async for reason in self._arrivals():
+                    if reason == "started" and not await asyncio.to_thread(has_waiting_files, self.feed):
+                        continue
+                    await asyncio.sleep(max(0.0, last + _SECONDS_BETWEEN_EVENTS - time.monotonic()))
+                    last = time.monotonic()
+                    yield self._event()
+            except Exception:
+                _log.exception("Watching %s failed; the sweep finds its files until the watch is back", self.feed)
+            await asyncio.sleep(_REST_SECONDS)
+
+    def _arrivals(self) -> AsyncIterator[Reason]:
+        landing = get_settings().landing_url
+        return poll_landing(landing, self.feed) if "://" in landing else watch_landing(Path(landing), self.feed)
 
     def _event(self) -> TriggerEvent:
         return TriggerEvent({"feed": self.feed, "detected_at": datetime.now(UTC).isoformat()})
@@ -69,9 +77,9 @@ class LandingTrigger(BaseEventTrigger):
 def has_waiting_files(feed: str) -> bool:
     """Whether the landing zone holds a file of the feed that the ledger does not know. True if that cannot be told:
     an event too many costs one idle run, an event too few costs a minute until the sweep."""
-    from customer360 import landing
-
     try:
+        from customer360 import landing
+
         return bool(landing.waiting(get_settings(), feed))
     except Exception:
         return True

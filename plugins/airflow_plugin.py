@@ -1,0 +1,61 @@
+"""What customer360 adds to Airflow's user interface: Data Docs, runbooks, and a link to the runbook on every task.
+
+Every Airflow process loads this module, so it imports little; the pages are imported where the first one is asked for.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar
+
+from airflow.plugins_manager import AirflowPlugin
+from airflow.sdk import BaseOperatorLink
+
+PREFIX = "/customer360"
+
+
+class RunbookLink(BaseOperatorLink):
+    """The button "Runbook" of a task instance."""
+
+    name = "Runbook"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """The runbook of the task's DAG."""
+        return f"{PREFIX}/runbooks/{ti_key.dag_id}"
+
+
+async def pages(
+    scope: dict[str, Any], receive: Callable[..., Awaitable[Any]], send: Callable[..., Awaitable[Any]]
+) -> None:
+    """The web application below /customer360."""
+    from customer360.airflow_pages import application
+
+    await application()(scope, receive, send)
+
+
+class Customer360Plugin(AirflowPlugin):
+    """Registers the pages and the links."""
+
+    name = "customer360"
+    fastapi_apps: ClassVar[list[Any]] = [{"app": pages, "url_prefix": PREFIX, "name": "customer360"}]
+    external_views: ClassVar[list[Any]] = [
+        {
+            "name": "Data Docs",
+            "href": f"{PREFIX}/data-docs/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "customer360-data-docs",
+        },
+        {
+            "name": "Runbooks",
+            "href": f"{PREFIX}/runbooks/",
+            "destination": "nav",
+            "category": "docs",
+            "url_route": "customer360-runbooks",
+        },
+        {
+            "name": "Runbook",
+            "href": f"{PREFIX}/runbooks/{{DAG_ID}}",
+            "destination": "dag",
+            "url_route": "runbook",
+        },
+    ]
+    global_operator_extra_links: ClassVar[list[Any]] = [RunbookLink()]

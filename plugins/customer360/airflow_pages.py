@@ -1,0 +1,103 @@
+"""The pages below /customer360 of Airflow's API server, for those who are logged in to Airflow."""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import cache
+from pathlib import Path
+from string import Template
+
+from airflow.api_fastapi.core_api.security import get_user
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from markdown_it import MarkdownIt
+
+from customer360.settings import PROJECT_ROOT, get_settings
+
+RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
+_NAME = re.compile(r"[a-z0-9_-]{1,80}")
+
+# Data Docs are pages of Great Expectations with its own scripts. They may run, but they may not call Airflow's API in
+# the reader's name.
+_DATA_DOCS_POLICY = "connect-src 'none'; form-action 'none'; object-src 'none'; base-uri 'none'"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title><style>
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
+pre { overflow-x: auto; padding: .75rem; border: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
+code { font: .9em ui-monospace, monospace; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
+  border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
+</style></head><body>$body</body></html>""")
+
+
+@cache
+def application() -> FastAPI:
+    """The web application. Without the dependency on the user its pages would be open to everybody."""
+    app = FastAPI(
+        title="customer360", dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None
+    )
+    app.get("/data-docs/{path:path}")(data_docs)
+    app.get("/runbooks/")(runbook_list)
+    app.get("/runbooks/{name}")(runbook)
+    app.get("/")(index)
+    return app
+
+
+def index() -> Response:
+    """The plugin's front page is the list of runbooks."""
+    return RedirectResponse("runbooks/")
+
+
+def data_docs(path: str) -> Response:
+    """A file of the Data Docs site."""
+    root = (get_settings().home / "data_docs").resolve()
+    wanted = (root / (path or "index.html")).resolve()
+    if wanted.is_dir():
+        wanted = wanted / "index.html"
+    if not wanted.is_relative_to(root):
+        raise HTTPException(404, "There is no such page.")
+    if not wanted.is_file():
+        if path in {"", "index.html"}:
+            return page("Data Docs", "<p>No gate has written its results yet. Land a file, and look again.</p>")
+        raise HTTPException(404, "There is no such page.")
+    return FileResponse(
+        wanted, headers={"Content-Security-Policy": _DATA_DOCS_POLICY, "X-Content-Type-Options": "nosniff"}
+    )
+
+
+def runbook_list() -> Response:
+    """Every runbook by name."""
+    items = "".join(
+        f'<li><a href="{html.escape(path.stem)}">{html.escape(path.stem)}</a></li>'
+        for path in sorted(RUNBOOKS.glob("*.md"))
+        if path.stem != "README"
+    )
+    return page("Runbooks", f"<h1>Runbooks</h1><ul>{items}</ul>")
+
+
+def runbook(name: str) -> Response:
+    """One runbook of docs/runbooks, rendered."""
+    path = RUNBOOKS / f"{name}.md"
+    if not _NAME.fullmatch(name) or not path.is_file():
+        raise HTTPException(404, "There is no such runbook.")
+    return page(name, render(path))
+
+
+def render(path: Path) -> str:
+    """Markdown as HTML; HTML within it is shown as text. Links to other pages of the folder lose their .md."""
+    text = MarkdownIt("commonmark", {"html": False}).enable("table").render(path.read_text())
+    return re.sub(r'href="([a-z0-9_-]+)\.md', r'href="\1', text)
+
+
+def page(title: str, body: str) -> HTMLResponse:
+    """A page in the house's plain style: readable on a phone, in dark mode, without scripts."""
+    return HTMLResponse(
+        _PAGE.substitute(title=html.escape(title), body=body),
+        headers={"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"},
+    )
