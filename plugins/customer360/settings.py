@@ -102,6 +102,37 @@ class Settings:
         "How Airflow's other processes and the commands reach it. Empty: http://127.0.0.1 and the port.",
     )
 
+    monitor_seconds: int = _setting("C360_MONITOR_SECONDS", 20, "Seconds between two looks of the monitor.")
+    metrics_port: int = _setting(
+        "C360_METRICS_PORT", 0, "Port on 127.0.0.1 of the monitor's Prometheus counters. 0: a free one."
+    )
+    run_stuck_minutes: int = _setting(
+        "C360_RUN_STUCK_MINUTES", 30, "A run that writes for longer than this opens an incident."
+    )
+    quarantine_alert_rows: int = _setting(
+        "C360_QUARANTINE_ALERT_ROWS", 20, "Fewer rows of a feed in quarantine than this open no incident."
+    )
+    quarantine_alert_share: float = _setting(
+        "C360_QUARANTINE_ALERT_SHARE", 0.02, "Nor does a smaller share of the rows that landed within a day."
+    )
+    alert_webhook_url: str = _setting("C360_ALERT_WEBHOOK_URL", "", "Slack-compatible webhook for alerts. Empty: none.")
+    alert_webhook_severity: str = _setting(
+        "C360_ALERT_WEBHOOK_SEVERITY", "warning", "Least severity sent there: info, warning or critical."
+    )
+    alert_smtp_url: str = _setting(
+        "C360_ALERT_SMTP_URL", "", "Mail server for alerts, smtp://user:password@host:port or smtps://. Empty: none."
+    )
+    alert_email_from: str = _setting("C360_ALERT_EMAIL_FROM", "customer360@localhost", "Sender of the alert mails.")
+    alert_email_to: str = _setting("C360_ALERT_EMAIL_TO", "", "Receivers of the alert mails, with commas between them.")
+    alert_email_severity: str = _setting(
+        "C360_ALERT_EMAIL_SEVERITY", "critical", "Least severity sent by mail: info, warning or critical."
+    )
+    alert_group_seconds: int = _setting(
+        "C360_ALERT_GROUP_SECONDS",
+        60,
+        "After a message to a channel, what is not critical is gathered for this long and sent as one.",
+    )
+
     @property
     def landing_url(self) -> str:
         """The landing zone as a path or URL, with the default filled in."""

@@ -84,7 +84,6 @@ def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = 
         tell("Warehouse: PostgreSQL 18, roles, schemas")
         warehouse.set_up(settings)
         if airflow:
-            _remember(settings, wanted=True)
             _start_airflow(settings, tell)
         return addresses(settings)
 
@@ -93,7 +92,6 @@ def down(settings: Settings, *, progress: Progress | None = None) -> list[str]:
     """Stop all of it, the processes that a crash has orphaned included; returns the names of what was stopped."""
     tell = progress or _silent
     with _exclusive(settings):
-        _remember(settings, wanted=False)
         stopped = _stop_airflow(settings, tell)
         if settings.is_embedded and server.data_directory(settings).exists():
             tell("PostgreSQL")
@@ -138,11 +136,6 @@ def running(settings: Settings) -> dict[str, int]:
 def is_meant_to_run(settings: Settings) -> bool:
     """Whether Airflow was started and not stopped since: its silence is then a fault and not a choice."""
     return bool(settings.airflow_url) or any(_record_path(settings, name).exists() for name in COMPONENTS)
-
-
-def is_meant_to_run(settings: Settings) -> bool:
-    """Whether ``up`` was the last word: a component that is silent then is an incident, not a choice."""
-    return bool(_state(settings).get("wanted"))
 
 
 def log_path(settings: Settings, component: str) -> Path:

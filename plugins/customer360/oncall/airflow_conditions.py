@@ -1,0 +1,106 @@
+"""Conditions of Airflow itself, read from its database, so that they are found when its API server is away too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from customer360 import warehouse
+from customer360.oncall.conditions import EVERY_TABLE, Finding
+from customer360.settings import Settings
+from customer360.warehouse import query
+
+# Airflow's processes write a heartbeat every 5 s; its own health check calls them dead after 30.
+SILENT_SECONDS = 60
+
+_COMPONENTS = {"SchedulerJob": "scheduler", "TriggererJob": "triggerer", "DagProcessorJob": "dag-processor"}
+
+
+def look_at_airflow(settings: Settings) -> list[Finding]:
+    """What is wrong with a stack that is meant to be up; nothing where Airflow was not started or was stopped."""
+    from customer360 import stack
+
+    if not stack.is_meant_to_run(settings):
+        return []
+    findings: list[Finding] = []
+    with closing(warehouse.admin(settings, database=warehouse.airflow_database_name(settings))) as connection:
+        connection.row_factory = dict_row  # type: ignore[assignment]
+
+        def rows(statement: str) -> list[dict[str, Any]]:
+            return connection.execute(query(statement)).fetchall()  # type: ignore[return-value]
+
+        findings.extend(_silent_components(rows))
+        findings.extend(_failed_tasks(rows))
+        findings.extend(_import_errors(rows))
+    if stack.silent_seconds(settings, "api-server") is None:
+        findings.append(_silent("api-server", None))
+    return findings
+
+
+def _silent_components(rows: Any) -> Iterator[Finding]:
+    beats = {
+        row["job_type"]: row["seconds"]
+        for row in rows(
+            """
+            select job_type, extract(epoch from now() - max(latest_heartbeat))::bigint as seconds
+            from job group by job_type
+            """
+        )
+    }
+    for job_type, component in _COMPONENTS.items():
+        seconds = beats.get(job_type)
+        if seconds is None or seconds > SILENT_SECONDS:
+            yield _silent(component, seconds)
+
+
+def _silent(component: str, seconds: int | None) -> Finding:
+    since = "does not answer" if seconds is None else f"has not shown a heartbeat for {seconds} s"
+    return Finding(
+        "component_silent",
+        f"component_silent:{component}",
+        "critical",
+        f"Airflow's {component} {since}",
+        "c360 up",
+        EVERY_TABLE,
+        {"component": component, "seconds": seconds},
+    )
+
+
+def _failed_tasks(rows: Any) -> Iterator[Finding]:
+    """A task failed for good in the newest ended run of its DAG: a killed task is found like any other."""
+    for row in rows(
+        """
+        with newest as (
+            select distinct on (dag_id) dag_id, run_id, state, end_date from dag_run
+            where state in ('success', 'failed') order by dag_id, end_date desc)
+        select n.dag_id, n.run_id, ti.task_id, ti.try_number, ti.end_date
+        from newest as n join task_instance as ti using (dag_id, run_id)
+        where n.state = 'failed' and ti.state = 'failed'
+        """
+    ):
+        yield Finding(
+            "task_failed",
+            f"task_failed:{row['dag_id']}.{row['task_id']}",
+            "critical" if row["dag_id"] in {"build_customer_360", "refresh_daily"} else "warning",
+            f"Task {row['dag_id']}.{row['task_id']} failed for good after {row['try_number']} tries",
+            f"c360 airflow tasks clear --yes --only-failed {row['dag_id']}",
+            EVERY_TABLE,
+            {"dag_id": row["dag_id"], "run_id": row["run_id"], "task_id": row["task_id"]},
+        )
+
+
+def _import_errors(rows: Any) -> Iterator[Finding]:
+    for row in rows("select filename, stacktrace from import_error"):
+        last = (row["stacktrace"] or "").strip().splitlines()
+        yield Finding(
+            "dag_broken",
+            f"dag_broken:{row['filename']}",
+            "critical",
+            f"DAG file {row['filename']} does not import: {last[-1][:300] if last else 'no message'}",
+            "c360 airflow dags list-import-errors",
+            EVERY_TABLE,
+            {"file": row["filename"]},
+        )

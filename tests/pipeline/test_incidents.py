@@ -1,0 +1,241 @@
+"""Incidents open, escalate and close by state, and each change is told once to each channel."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from customer360 import warehouse
+from customer360.errors import Customer360Error
+from customer360.oncall import freshness, incidents
+from customer360.oncall.conditions import CONDITIONS, look
+from customer360.oncall.metrics import serve
+from customer360.oncall.monitor import look_once
+from customer360.settings import Settings
+
+
+def batch(settings: Settings, **columns: Any) -> int:
+    """A ledger row as the front door would leave it; returns its id."""
+    row = {"feed": "orders", "file_name": "a.jsonl", "content_hash": "x", "state": "landed"} | columns
+    names = ", ".join(row)
+    marks = ", ".join(f"%({name})s" for name in row)
+    with warehouse.connect("loader", settings) as connection:
+        return int(
+            warehouse.scalar(connection, f"insert into ops.batches ({names}) values ({marks}) returning batch_id", row)
+        )
+
+
+def change(settings: Settings, statement: str) -> None:
+    with warehouse.connect("owner", settings) as connection:
+        connection.execute(warehouse.query(statement))
+
+
+def open_kinds(settings: Settings) -> dict[str, str]:
+    with warehouse.connect("oncall", settings) as connection:
+        return {row["kind"]: row["severity"] for row in incidents.open_incidents(connection)}
+
+
+class Inbox:
+    """A webhook server that keeps what it is sent; ``answer`` is the status that it gives."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.answer = 200
+        inbox = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if inbox.answer == 200:
+                    inbox.texts.append(json.loads(body)["text"])
+                self.send_response(inbox.answer)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    made = Inbox()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def told(settings: Settings, inbox: Inbox) -> Settings:
+    return settings.with_(alert_webhook_url=inbox.url, alert_group_seconds=0)
+
+
+def test_a_quiet_warehouse_has_no_incident(settings: Settings) -> None:
+    assert CONDITIONS
+    assert look_once(settings).findings == []
+
+
+def test_a_refused_batch_is_told_once_and_closes_when_a_good_file_of_its_name_comes(
+    told: Settings, inbox: Inbox
+) -> None:
+    refused = batch(told, state="refused", error="the column total_amount is missing", landed_rows=7, refused_rows=7)
+    for _ in range(3):
+        look_once(told)
+    assert open_kinds(told) == {"batch_refused": "warning"}
+    assert len(inbox.texts) == 1
+    assert "total_amount is missing" in inbox.texts[0]
+    assert f"c360 why {refused}" in inbox.texts[0]
+    assert "docs/runbooks/batch_refused.md" in inbox.texts[0]
+    batch(told, state="published", content_hash="y")
+    for _ in range(2):
+        look_once(told)
+    assert open_kinds(told) == {}
+    assert len(inbox.texts) == 2
+    assert "CLOSED" in inbox.texts[1]
+    assert "Lasted:" in inbox.texts[1]
+
+
+def test_a_cause_that_grows_worse_is_told_again_once(told: Settings, inbox: Inbox) -> None:
+    failed = batch(told, state="failed", error="connection lost", attempts=1)
+    look_once(told)
+    change(told, f"update ops.batches set attempts = 3 where batch_id = {failed}")
+    look_once(told)
+    look_once(told)
+    assert [text.split()[1:3] for text in inbox.texts] == [["WARNING", "opened:"], ["CRITICAL", "escalated:"]]
+
+
+def test_a_storm_of_causes_is_one_alert(told: Settings, inbox: Inbox) -> None:
+    for number in range(50):
+        batch(told, state="refused", error="empty", content_hash=str(number), file_name=f"{number}.csv")
+    look_once(told)
+    assert len(inbox.texts) == 1
+    assert "and 49 more" in inbox.texts[0]
+
+
+def test_ten_thousand_bad_rows_are_one_incident(told: Settings, inbox: Inbox) -> None:
+    batch(told, state="loaded", landed_rows=10_000, quarantined_rows=10_000)
+    look_once(told)
+    change(told, "update ops.batches set landed_rows = 20000, quarantined_rows = 20000")
+    look_once(told)
+    assert open_kinds(told) == {"quarantine_above_threshold": "warning"}
+    assert len(inbox.texts) == 1
+
+
+def test_a_channel_that_is_away_is_tried_again_and_holds_up_nobody(told: Settings, inbox: Inbox) -> None:
+    inbox.answer = 500
+    batch(told, state="refused", error="empty")
+    look = look_once(told)
+    assert look.sent == {"stdout": 1}
+    inbox.answer = 200
+    look_once(told)
+    assert inbox.texts == [], "the pause before the next try is not over"
+    change(told, "update ops.alert_deliveries set next_try_at = now() where sent_at is null")
+    look_once(told)
+    look_once(told)
+    assert len(inbox.texts) == 1
+
+
+def test_what_is_not_critical_is_gathered_in_a_quiet_period(told: Settings, inbox: Inbox) -> None:
+    quiet = told.with_(alert_group_seconds=3600)
+    batch(quiet, state="refused", error="empty", content_hash="1", file_name="1.csv")
+    look_once(quiet)
+    batch(quiet, state="refused", error="empty", content_hash="2", file_name="2.csv")
+    look_once(quiet)
+    assert len(inbox.texts) == 1
+    change(quiet, "insert into ops.runs (kind, trigger, state, error) values ('build', 'test', 'blocked', 'keys')")
+    look_once(quiet)
+    assert len(inbox.texts) == 2
+    assert "keys" in inbox.texts[1]
+    assert "2.csv" not in inbox.texts[0]
+
+
+def test_mail_is_sent_through_a_mail_server(settings: Settings) -> None:
+    received: list[str] = []
+
+    class Handler:
+        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+            received.append(envelope.content.decode())
+            return "250 OK"
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    controller = Controller(Handler(), hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        mailed = settings.with_(alert_smtp_url=f"smtp://127.0.0.1:{port}", alert_email_to="oncall@example.org")
+        change(mailed, "insert into ops.runs (kind, trigger, state, error) values ('build', 'test', 'blocked', 'keys')")
+        look_once(mailed)
+        look_once(mailed)
+    finally:
+        controller.stop()
+    assert len(received) == 1
+    assert "CRITICAL opened" in received[0]
+
+
+def test_an_incident_closed_by_hand_stays_closed_while_its_cause_lasts(settings: Settings) -> None:
+    batch(settings, state="refused", error="empty")
+    look_once(settings)
+    with warehouse.connect("owner", settings, autocommit=True) as connection:
+        found = incidents.open_incidents(connection)
+        with pytest.raises(Customer360Error, match="reason"):
+            incidents.close(connection, found[0]["incident_id"], who="me", why=" ")
+        incidents.close(connection, found[0]["incident_id"], who="me", why="a test file of the shop")
+    look_once(settings)
+    assert open_kinds(settings) == {}
+
+
+def test_a_blind_look_is_an_incident_and_closes_nothing(settings: Settings) -> None:
+    batch(settings, state="refused", error="empty")
+    look_once(settings)
+    change(settings, "revoke select on ops.batches from oncall")
+    look_once(settings)
+    kinds = open_kinds(settings)
+    assert kinds["condition_blind"] == "warning"
+    assert "batch_refused" in kinds
+
+
+def test_a_late_feed_and_a_stale_mart_are_found_by_the_clock(settings: Settings) -> None:
+    batch(settings, state="loaded")
+    change(settings, "update ops.batches set landed_at = now() - interval '3 days', loaded_at = now() - interval '1 h'")
+    look_once(settings)
+    assert open_kinds(settings) == {"marts_stale": "critical", "feed_late": "warning"}
+    with warehouse.connect("oncall", settings) as connection:
+        budget = {(row["subject"], row["measure"]): row for row in freshness.error_budget(connection)}
+    assert budget["orders", "landing"]["is_fresh"] is False
+    assert budget["customer_360", "publication"]["budget_left"] < 0
+
+
+def test_a_batch_whose_rows_do_not_add_up_is_found(settings: Settings) -> None:
+    batch(settings, state="published", landed_rows=10, loaded_rows=9)
+    look_once(settings)
+    assert open_kinds(settings)["ledger_unbalanced"] == "critical"
+
+
+def test_the_counters_can_be_scraped(settings: Settings) -> None:
+    batch(settings, state="published", landed_rows=10, loaded_rows=9, quarantined_rows=1)
+    with serve(settings) as address, urlopen(address, timeout=10) as answer:  # noqa: S310
+        text = answer.read().decode()
+    assert 'c360_rows_total{feed="orders",fate="landed"} 10.0' in text
+    assert 'c360_batches_total{feed="orders",state="published"} 1.0' in text
+
+
+def test_every_condition_has_its_registered_kind(settings: Settings) -> None:
+    """A condition that yields another kind than its own would close what a blind look must keep open."""
+    from customer360.oncall.conditions import View
+
+    batch(settings, state="refused", error="e")
+    batch(settings, state="failed", error="e", content_hash="2", file_name="b.csv", attempts=1)
+    with warehouse.connect("oncall", settings, autocommit=True) as connection:
+        found = look(View(connection, settings))
+    assert {finding.kind for finding in found} == {"batch_refused", "batch_failed"}
