@@ -11,4 +11,5 @@ def register(app: typer.Typer) -> None:
 
     cli_warehouse.register(app)
     cli_stack.register(app)
+    cli_sample.register(app)
     cli_oncall.register(app)
