@@ -7,7 +7,7 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
-    from customer360 import cli_oncall, cli_stack, cli_warehouse
+    from customer360 import cli_oncall, cli_sample, cli_stack, cli_warehouse
 
     cli_warehouse.register(app)
     cli_stack.register(app)
