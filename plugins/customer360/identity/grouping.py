@@ -4,7 +4,7 @@ The outcome depends on the *set* of records alone, never on their order or batch
 identifier is decided in layers, each of which only looks at the layers before it:
 
 1. An operator's blocks; pairs of identifiers that an operator set apart.
-2. An **e-mail address** seen with more than K customer_ids is shared. (customer_ids that an operator joined count once.)
+2. An **e-mail address** seen with more than K customer_ids is shared. (Those that an operator joined count once.)
 3. *Accounts*: what customer_ids and unblocked addresses join.
 4. A **phone** seen with more than K accounts, or with more people than the limit for people without a customer_id,
    is shared: a family's landline, a number that was given to somebody else.
@@ -187,19 +187,21 @@ def _keep_apart(count: int, edges: Ints, rulings: Rulings) -> Ints:
         is_side = np.zeros((2, count), bool)
         is_side[0, _indices(one)] = True
         is_side[1, _indices(other)] = True
-        on_side = is_side.any(axis=0)
+        on_side = is_side[0] | is_side[1]
         within = _components(count, edges[~on_side[edges[:, 0]] & ~on_side[edges[:, 1]]])
-        touched = []
-        for side in is_side:
-            left, right = side[edges[:, 0]] & ~on_side[edges[:, 1]], side[edges[:, 1]] & ~on_side[edges[:, 0]]
-            touched.append(np.concatenate([within[edges[left, 1]], within[edges[right, 0]]]))
-        between = np.intersect1d(*touched)
+        between = np.intersect1d(_touching(edges, is_side[0], within), _touching(edges, is_side[1], within))
         is_between = np.isin(within, between) & ~on_side
         edges = edges[
             ~((is_between[edges[:, 0]] & on_side[edges[:, 1]]) | (is_between[edges[:, 1]] & on_side[edges[:, 0]]))
         ]
         labels = _components(count, edges)
     return labels
+
+
+def _touching(edges: Ints, side: Bools, part: Ints) -> Ints:
+    """The parts with an edge to a side; the side's own nodes, each a part of its own, touch only their own side."""
+    left, right = edges[side[edges[:, 0]]], edges[side[edges[:, 1]]]
+    return np.concatenate([part[left[:, 1]], part[right[:, 0]]])
 
 
 def _indices(identifiers: Iterable[int]) -> Ints:

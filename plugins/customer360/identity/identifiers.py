@@ -8,6 +8,8 @@ joins no one.
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -38,7 +40,8 @@ class JunkList:
     """What never joins anyone: placeholder texts, whole or by pattern, per identifier type."""
 
     exact: dict[str, frozenset[str]]
-    patterns: dict[str, re.Pattern[str] | None]
+    patterns: dict[str, re.Pattern[str]]
+    fingerprint: str
 
     def holds(self, identifier_type: str, normal: str) -> bool:
         """Whether this normal form is a placeholder rather than somebody's."""
@@ -59,13 +62,14 @@ def read_junk_list(path: Path = JUNK_LIST) -> JunkList:
     exact: dict[str, set[str]] = {}
     patterns: dict[str, list[str]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
+        content = path.read_bytes()
+        with io.StringIO(content.decode("utf-8"), newline="") as lines:
             for row in csv.DictReader(lines):
                 if row["kind"] == "exact":
                     exact.setdefault(row["identifier_type"], set()).add(row["value"].lower())
                 else:
                     patterns.setdefault(row["identifier_type"], []).append(re.compile(row["value"]).pattern)
-    except (OSError, KeyError, re.error) as error:
+    except (OSError, UnicodeDecodeError, KeyError, re.error) as error:
         raise ConfigurationError(
             f"The junk list {path} cannot be read: {error}.",
             "Correct the file, or unset C360_IDENTITY_JUNK_LIST for the list that comes with the product.",
@@ -73,6 +77,7 @@ def read_junk_list(path: Path = JUNK_LIST) -> JunkList:
     return JunkList(
         exact={kind: frozenset(values) for kind, values in exact.items()},
         patterns={kind: re.compile("|".join(f"(?:{p})" for p in parts)) for kind, parts in patterns.items()},
+        fingerprint=hashlib.sha256(content).hexdigest()[:12],
     )
 
 
@@ -88,7 +93,9 @@ def normalise_customer_id(raw: str) -> str | None:
     return clean_text(raw) or None
 
 
-def normalise_email(raw: str, *, drop_plus_tags: bool = False, dotless_domains: frozenset[str] = frozenset()) -> str | None:
+def normalise_email(
+    raw: str, *, drop_plus_tags: bool = False, dotless_domains: frozenset[str] = frozenset()
+) -> str | None:
     """The address trimmed, in one Unicode form, in lower case, its domain as DNS sees it; None if it is no address.
 
     Plus-tags and dots are kept unless asked for: most providers deliver ``a.b@`` and ``ab@`` to two people.

@@ -1,0 +1,159 @@
+"""What a resolution moved, and the journal of which customer every key ever published is now."""
+
+from __future__ import annotations
+
+from customer360.warehouse import Connection, query
+
+
+def remember(connection: Connection, schema: str) -> None:
+    """Before everything is resolved anew: keep what was, in temporary tables, to compare with."""
+    _fresh(connection, "identity_records_before", "record_type text, record_id text, customer_key bigint")
+    _fresh(connection, "identity_customers_before", "like_customers", of=f"{schema}.customers")
+    connection.execute(
+        query(
+            "insert into pg_temp.identity_records_before "
+            f"select record_type, record_id, customer_key from {schema}.records"
+        )
+    )
+    connection.execute(query(f"insert into pg_temp.identity_customers_before select * from {schema}.customers"))
+
+
+def compare(connection: Connection, schema: str) -> None:
+    """After it: fill identity_moved and identity_touched from the difference."""
+    begin(connection)
+    connection.execute(
+        query(
+            f"""
+            insert into pg_temp.identity_moved (record_type, record_id, old_key, new_key, was_there)
+            select record_type, record_id, before.customer_key, now.customer_key, true
+            from pg_temp.identity_records_before as before
+            left join {schema}.records as now using (record_type, record_id)
+            where before.customer_key is distinct from now.customer_key
+            """
+        )
+    )
+    connection.execute(
+        query(
+            f"""
+            insert into pg_temp.identity_touched (customer_key)
+            select coalesce(before.customer_key, now.customer_key)
+            from pg_temp.identity_customers_before as before
+            full join {schema}.customers as now on now.customer_key = before.customer_key
+            where now is distinct from before
+            union
+            select old_key from pg_temp.identity_moved where old_key is not null
+            union
+            select new_key from pg_temp.identity_moved where new_key is not null
+            """
+        )
+    )
+
+
+def begin(connection: Connection) -> None:
+    """Make the empty temporary tables that say what a resolution moved."""
+    _fresh(
+        connection,
+        "identity_moved",
+        "record_type text, record_id text, old_key bigint, new_key bigint, was_there boolean",
+    )
+    _fresh(connection, "identity_touched", "customer_key bigint primary key")
+
+
+def _fresh(connection: Connection, name: str, columns: str, of: str | None = None) -> None:
+    connection.execute(query(f"drop table if exists pg_temp.{name}"))
+    layout = f"like {of}" if of else columns
+    connection.execute(query(f"create temp table {name} ({layout}) on commit drop"))
+
+
+def write(connection: Connection, schema: str, run_id: int | None) -> None:
+    """Add to the journal what changed for the touched keys, and for the keys that stood for one of them.
+
+    A key's present customer is the one that its own identifier identifies. If that is blocked or in no record any
+    more, it is the one that got most of the key's records (of equals the oldest).
+    """
+    _fresh(
+        connection,
+        "identity_present",
+        "customer_key bigint primary key, before bigint, was_known boolean, present bigint, is_identified boolean",
+    )
+    connection.execute(
+        query(
+            f"""
+            with affected as (
+                select customer_key from pg_temp.identity_touched
+                union
+                select customer_key from state.customer_key_crosswalk
+                where present_customer_key in (select customer_key from pg_temp.identity_touched)
+            ),
+            known as (
+                select a.customer_key, latest.entry_id, latest.present_customer_key
+                from affected as a
+                left join lateral (
+                    select entry_id, present_customer_key from state.customer_key_crosswalk as c
+                    where c.customer_key = a.customer_key order by entry_id desc limit 1
+                ) as latest on true
+            )
+            insert into pg_temp.identity_present (customer_key, before, was_known, present, is_identified)
+            select
+                k.customer_key, k.present_customer_key, k.entry_id is not null, i.customer_key,
+                i.customer_key is not null
+            from known as k
+            left join {schema}.identifiers as i on i.identifier_key = k.customer_key
+            where k.entry_id is not null or i.customer_key = k.customer_key
+            """
+        )
+    )
+    connection.execute(
+        """
+        with successor as (
+            select distinct on (old_key) old_key, new_key
+            from (
+                select old_key, new_key, count(*) as records from pg_temp.identity_moved
+                where old_key is not null and new_key is not null group by old_key, new_key
+            ) as moved
+            order by old_key, records desc, new_key
+        )
+        update pg_temp.identity_present as p
+        set present = coalesce(direct.new_key, inherited.new_key, still.customer_key)
+        from pg_temp.identity_present as self
+        left join successor as direct on direct.old_key = self.customer_key
+        left join successor as inherited on inherited.old_key = self.before
+        left join lateral (
+            select s.customer_key from pg_temp.identity_present as s
+            where s.customer_key = self.before and s.present = s.customer_key
+        ) as still on true
+        where self.customer_key = p.customer_key and not p.is_identified
+        """
+    )
+    connection.execute(
+        query(
+            f"""
+            insert into state.customer_key_crosswalk (customer_key, present_customer_key, reason, evidence, run_id)
+            select
+                p.customer_key, p.present,
+                case
+                    when not p.was_known then 'first_seen'
+                    when p.present is null then 'withdrawn'
+                    when p.present = p.customer_key then 'split'
+                    when p.is_identified then 'merged'
+                    else 'moved'
+                end,
+                coalesce(evidence.content, '{{}}'), %s
+            from pg_temp.identity_present as p
+            left join lateral (
+                select jsonb_build_object(
+                    'rule', 'strong', 'record_type', r.record_type, 'record_id', r.record_id
+                ) as content
+                from {schema}.records as r
+                where p.was_known and p.is_identified
+                    and p.customer_key in (r.customer_id_key, r.email_key, r.phone_key)
+                    and (p.present = p.customer_key or num_nonnulls(r.customer_id_key, r.email_key, r.phone_key) > 1)
+                order by r.seen_at, r.record_type, r.record_id
+                limit 1
+            ) as evidence on true
+            where not p.was_known or p.before is distinct from p.present
+            order by p.customer_key
+            """
+        ),
+        [run_id],
+    )
