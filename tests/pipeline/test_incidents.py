@@ -239,3 +239,16 @@ def test_every_condition_has_its_registered_kind(settings: Settings) -> None:
     with warehouse.connect("oncall", settings, autocommit=True) as connection:
         found = look(View(connection, settings))
     assert {finding.kind for finding in found} == {"batch_refused", "batch_failed"}
+
+
+def test_every_kind_of_incident_has_its_runbook() -> None:
+    from pathlib import Path
+
+    runbooks = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
+    kinds = {*CONDITIONS, "condition_blind", "component_silent", "task_failed", "dag_broken", "warehouse_away"}
+    missing = [kind for kind in sorted(kinds) if not (runbooks / f"{kind}.md").exists()]
+    assert missing == []
+    for kind in kinds:
+        text = (runbooks / f"{kind}.md").read_text()
+        for part in ("**Who feels it.**", "**How you can be fooled.**", "## Look", "## Fix", "## Prove"):
+            assert part in text, (kind, part)
