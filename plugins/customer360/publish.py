@@ -9,10 +9,10 @@ a reader, nor a reader for them. Only a change of a table's columns needs the ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -61,23 +61,6 @@ class PublishedTable:
     is_daily: bool = False
     schema: str = "marts"
     source_schema: str = "candidate"
-
-    @classmethod
-    def from_model(cls, name: str, tags: Iterable[str], meta: Mapping[str, Any]) -> PublishedTable:
-        """The table of a dbt model of schema candidate, from its tags and ``meta`` (macros/scope.sql names the fields).
-
-        ``meta.published_in`` names another schema than marts.
-        """
-        tags = set(tags)
-        return cls(
-            name=name,
-            primary_key=tuple(meta.get("primary_key", ())),
-            scope=meta.get("scope"),
-            scope_key=meta.get("scope_key"),
-            is_live="live" in tags,
-            is_daily="daily" in tags,
-            schema=meta.get("published_in", "marts"),
-        )
 
     @property
     def target(self) -> sql.Identifier:
@@ -134,13 +117,15 @@ def publish(
     kind: Kind,
     as_of_on: date | None = None,
     fingerprint: str | None = None,
+    rates: str = "",
     progress: Progress | None = None,
 ) -> Publication:
     """Make the candidate tables the published version. Call it under the writer lock, after the candidate gate.
 
     ``live`` compares the dirty keys of the live tables; ``rebuild`` compares the live tables whole; both take the
     daily rows of customers who are no more away, publish the claimed batches and empty ops.dirty. ``daily`` compares
-    the daily tables whole. ``fingerprint`` says of which models a rebuild is the result (:mod:`customer360.build`).
+    the daily tables whole. ``fingerprint`` says of which models a rebuild is the result, ``rates`` with which
+    exchange rates amounts were converted (:mod:`customer360.build`).
 
     Raises:
         PublicationWaitsError: a table whose columns change was in use for too long; nothing changed.
@@ -169,7 +154,7 @@ def publish(
         for table in sorted(tables, key=transaction.changes_layout):  # what readers must wait for comes last
             transaction.write(table)
             progress.step(table.name)
-        batch_ids = () if kind == "daily" else _end_of_the_work(connection, publication_id, fingerprint, run_id)
+        batch_ids = () if kind == "daily" else _end_of_the_work(connection, publication_id, run_id, fingerprint, rates)
         changed = {str(table): change for table, change in transaction.changes.items() if change}
         connection.execute(
             "update ops.publications set tables = %s, published_at = clock_timestamp() where publication_id = %s",
@@ -220,7 +205,7 @@ def _create_deleted_keys(connection: Connection) -> None:
 
 
 def _end_of_the_work(
-    connection: Connection, publication_id: int, fingerprint: str | None, run_id: int
+    connection: Connection, publication_id: int, run_id: int, fingerprint: str | None, rates: str
 ) -> tuple[int, ...]:
     """The claimed batches are published, their keys no longer dirty; a rebuild is on record as complete."""
     rows = connection.execute(
@@ -232,11 +217,13 @@ def _end_of_the_work(
     ).fetchall()
     batch_ids = tuple(sorted(row[0] for row in rows))
     connection.execute("delete from ops.dirty")
-    if fingerprint is not None:
+    if fingerprint is None:
+        connection.execute("update ops.live_build set rates = %s where rates <> %s", [rates, rates])
+    else:
         connection.execute("delete from ops.live_build")
         connection.execute(
-            "insert into ops.live_build (fingerprint, run_id, publication_id) values (%s, %s, %s)",
-            [fingerprint, run_id, publication_id],
+            "insert into ops.live_build (fingerprint, rates, run_id, publication_id) values (%s, %s, %s, %s)",
+            [fingerprint, rates, run_id, publication_id],
         )
     return batch_ids
 

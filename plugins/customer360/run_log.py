@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 
@@ -52,35 +52,36 @@ class Run:
     reached: dict[str, float] = field(default_factory=dict)
 
     def mark(self, moment: Moment) -> None:
-        """Record that the run reached ``moment`` now. Seconds since the start are kept in ``reached``.
+        """Record that the run reached ``moment`` now, unless that is on record already.
 
         Raises:
             RunFencedError: the row was closed by another run, or the lock's session is gone.
         """
-        self._record(f"{moment}_at = clock_timestamp()", [])
-        self.reached[moment] = float(
-            warehouse.scalar(
-                self.lock,
-                f"select extract(epoch from {moment}_at - started_at) from ops.runs where run_id = %s",
-                [self.run_id],
-            )
+        seconds = self._record(
+            f"{moment}_at = coalesce({moment}_at, clock_timestamp())",
+            [],
+            f"extract(epoch from {moment}_at - started_at)",
         )
+        self.reached[moment] = round(float(seconds), 3)
 
     def count(self, *, batches: int, dirty: int) -> None:
         """Record how many batches the run took and how many keys it does again."""
         self.batch_count, self.dirty_count = batches, dirty
         self._record("batch_count = %s, dirty_count = %s", [batches, dirty])
 
-    def _record(self, assignment: str, values: list[object]) -> None:
+    def _record(self, assignment: str, values: list[object], returning: str = "0") -> Any:
         try:
-            done = self.lock.execute(
-                query(f"update ops.runs set {assignment} where run_id = %s and state = 'running'"),
+            row = self.lock.execute(
+                query(
+                    f"update ops.runs set {assignment} where run_id = %s and state = 'running' returning {returning}"
+                ),
                 [*values, self.run_id],
-            ).rowcount
+            ).fetchone()
         except psycopg.OperationalError as error:
             raise _fenced(self.run_id) from error
-        if not done:
+        if row is None:
             raise _fenced(self.run_id)
+        return row[0]
 
 
 def _fenced(run_id: int) -> RunFencedError:
