@@ -102,15 +102,46 @@ def run_models(
     Raises:
         ModelsFailedError: a model failed (those that read it were skipped), or dbt could not start.
     """
-    chosen = dict(variables or {})
+    arguments = ["run", "--select", *([select] if isinstance(select, str) else select)]
+    if full_refresh:
+        arguments.append("--full-refresh")
+    return _call(settings, arguments, dict(variables or {}), run_id, progress)
+
+
+def run_model_tests(
+    settings: Settings,
+    select: str | Sequence[str],
+    *,
+    run_id: int | None,
+    variables: Mapping[str, Any] | None = None,
+) -> list[ModelResult]:
+    """Run the selected dbt tests (``test_type:unit``, ``test_type:data``) on the tables as they stand.
+
+    Unit tests need the tables that their models read to exist, with or without rows.
+
+    Returns:
+        One result per test, in the order in which they finished.
+
+    Raises:
+        ModelsFailedError: a test failed; the message names the first and says how many rows break it.
+    """
+    arguments = ["test", "--select", *([select] if isinstance(select, str) else select)]
+    return _call(settings, arguments, dict(variables or {}), run_id, None)
+
+
+def _call(
+    settings: Settings,
+    arguments: list[str],
+    variables: dict[str, Any],
+    run_id: int | None,
+    progress: Callable[[ModelResult], None] | None,
+) -> list[ModelResult]:
     with _one_call_at_a_time, warehouse.connect("transformer", settings, autocommit=True) as connection:
-        manifest = _manifest(settings, str(chosen.get("schema_prefix", "")))
+        manifest = _manifest(settings, str(variables.get("schema_prefix", "")))
+        _point_at_database(manifest, connection.info.dbname)
         _load_changed_seeds(settings, connection, manifest)
         _create_missing_daily_tables(connection, manifest)
-        arguments = ["run", "--select", *([select] if isinstance(select, str) else select)]
-        if full_refresh:
-            arguments.append("--full-refresh")
-        results, failure = _invoke(settings, manifest, arguments, chosen, progress)
+        results, failure = _invoke(settings, manifest, arguments, variables, progress)
         _record(connection, run_id, results)
     if failure:
         raise failure
@@ -171,7 +202,7 @@ def _table(node: Any) -> ModelTable:
 
 
 def _manifest(settings: Settings, schema_prefix: str) -> Manifest:
-    """The parsed project, for this warehouse's database. Parsed once per process, prefix and state of the files."""
+    """The parsed project. Parsed once per process, prefix and state of the files; needs no warehouse."""
     key = (schema_prefix, _project_version())
     if key not in _manifests:
         parsed = _dbt(settings, None, ["parse"], {"schema_prefix": schema_prefix}, [])
@@ -180,9 +211,7 @@ def _manifest(settings: Settings, schema_prefix: str) -> Manifest:
                 f"The dbt project does not parse: {parsed.exception}", f"Correct the file it names in {PROJECT}."
             )
         _manifests[key] = parsed.result
-    manifest = _manifests[key]
-    _point_at_database(manifest, urlsplit(warehouse.url("transformer", settings)).path.lstrip("/"))
-    return manifest
+    return _manifests[key]
 
 
 def _project_version() -> int:
@@ -237,7 +266,7 @@ _FAILED = {"error", "fail", "runtime error"}
 
 def _result_of(event: Any) -> ModelResult:
     ran = event.data.run_result
-    rows = ran.adapter_response.fields["rows_affected"] if "rows_affected" in ran.adapter_response.fields else None
+    rows = ran.adapter_response.fields.get("rows_affected")
     count = int(rows.number_value or rows.string_value or 0) if rows is not None else None
     return ModelResult(
         model=event.data.node_info.node_name,
@@ -289,14 +318,11 @@ def _dbt(
     from dbt.cli.main import dbtRunner
 
     prefix = str(variables.get("schema_prefix", ""))
-    given = (
-        {}
-        if manifest is None  # parsing depends on the prefix alone, and so the stored parse stays good
-        else {
-            "business_timezone": settings.business_timezone,
-            "reporting_currency": settings.reporting_currency,
-        }
-    )
+    given: dict[str, Any] = {}
+    environment = {"DO_NOT_TRACK": "1"}
+    if manifest is not None:  # parsing depends on the prefix alone, so that dbt's stored parse stays good
+        given = {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
+        environment = dbt_environment(settings)
     command = [
         *arguments,
         "--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT),
@@ -306,8 +332,11 @@ def _dbt(
     ]  # fmt: skip
     if manifest is not None:
         command += ["--threads", str(_THREADS)]
-    with _environment(dbt_environment(settings)):
-        return dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
+    with _environment(environment):
+        outcome = dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
+    if outcome.exception is not None and not isinstance(outcome.exception, Exception):
+        raise outcome.exception  # Ctrl-C, or a task's time-out: dbtRunner would have swallowed it
+    return outcome
 
 
 @contextlib.contextmanager
@@ -338,7 +367,7 @@ def _record(connection: Connection, run_id: int | None, results: Sequence[ModelR
 def _load_changed_seeds(settings: Settings, connection: Connection, manifest: Manifest) -> None:
     """Load the seeds whose files differ from what is loaded; each table's comment holds its file's checksum."""
     seeds = {node.name: node for node in manifest.nodes.values() if node.resource_type == "seed"}
-    loaded = dict(
+    loaded: dict[str, str] = dict(
         connection.execute(
             "select relname, obj_description(oid, 'pg_class') from pg_class"
             " where relnamespace = to_regnamespace('staging') and relname = any(%s)",
@@ -348,7 +377,7 @@ def _load_changed_seeds(settings: Settings, connection: Connection, manifest: Ma
     changed = {name: node for name, node in seeds.items() if loaded.get(name) != _seed_comment(node)}
     if not changed:
         return
-    results, failure = _invoke(settings, manifest, ["seed", "--full-refresh", "--select", *changed], {}, None)
+    _, failure = _invoke(settings, manifest, ["seed", "--full-refresh", "--select", *changed], {}, None)
     if failure:
         raise failure
     for name, node in changed.items():
@@ -369,7 +398,7 @@ def _create_missing_daily_tables(connection: Connection, manifest: Manifest) -> 
         if node.resource_type == "model" and "daily" in node.tags and "live" not in node.tags
     ]
     names = [f"{node.schema}.{node.name}" for node in daily]
-    there = dict(
+    there: dict[str, bool] = dict(
         connection.execute("select n, to_regclass(n) is not null from unnest(%s::text[]) as n", [names]).fetchall()
     )
     for node, name in zip(daily, names, strict=True):

@@ -17,8 +17,8 @@ with customers as (
 
 select
     customers.customer_key,
-    customers.identifier_count,
-    customers.identity_confidence,
+    customers.identifier_count::bigint as identifier_count,
+    customers.identity_confidence::numeric(18, 4) as identity_confidence,
     customers.first_seen_at,
 
     coalesce(ordered.order_count, 0) as order_count,

@@ -3,7 +3,7 @@
     meta={
         'scope': 'customer', 'scope_key': 'customer_key',
         'primary_key': ['customer_key', 'identifier_type', 'identifier'],
-        'publish_to': 'marts_pii',
+        'published_in': 'marts_pii',
     }
 ) }}
 

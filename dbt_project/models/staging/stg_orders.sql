@@ -38,17 +38,13 @@ select
     record.country,
     record.region,
     record.extra,
-    latest.batch_id,
-    latest.row_number,
+    record.batch_id,
+    record.row_number,
     latest.version_count,
-    latest.has_version_conflict,
+    coalesce(latest.has_version_conflict, false) as has_version_conflict,
     latest.known_at
 from latest
-inner join {{ source('raw', 'orders') }} as record using (order_id, batch_id, row_number)
+inner join {{ source('raw', 'orders') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
-left join latest_status using (order_id)
-left join {{ source('raw', 'orders') }} as status_record
-    on status_record.order_id = latest_status.order_id
-    and status_record.batch_id = latest_status.batch_id
-    and status_record.row_number = latest_status.row_number
+left join {{ source('raw', 'orders') }} as status_record on status_record.ctid = latest.status_row_id
 {%- endif %}

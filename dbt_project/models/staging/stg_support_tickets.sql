@@ -3,25 +3,26 @@
     meta={'scope': 'ticket', 'scope_key': 'ticket_id', 'primary_key': ['ticket_id']}
 ) }}
 
-with
-{{ latest_versions('support_tickets', 'ticket_id', 'created_at') }},
+{#
+  What only the versions together tell: a reopened ticket's latest version has lost its first resolution, and a score
+  counts from the first version that has it. As of a past day, of history rows what lay ahead is left out.
+#}
+{%- set resolved = 'resolved_at' %}
+{%- set scored = 'satisfaction_score is not null' %}
+{%- if is_as_of() %}
+{%- set resolved = 'case when not is_history or resolved_at <= ' ~ known_until() ~ ' then resolved_at end' %}
+{%- set scored = scored ~ ' and ' ~ is_status_known() %}
+{%- endif %}
 
--- What only the versions together tell: a reopened ticket's latest version has lost its first resolution, and a score
--- counts from the first version that has it.
-over_versions as (
-    select
-        ticket_id,
-        min(record.resolved_at)
-            {%- if is_as_of() %} filter (where not visible.is_history or record.resolved_at <= {{ known_until() }}){% endif %}
-            as first_resolved_at,
-        min(record.updated_at) filter (
-            where record.satisfaction_score is not null
-            {%- if is_as_of() %} and (not visible.is_history or record.updated_at <= {{ known_until() }}){% endif %}
-        ) as satisfaction_at
-    from visible
-    inner join {{ source('raw', 'support_tickets') }} as record using (ticket_id, batch_id, row_number)
-    group by ticket_id
-)
+with
+{{ latest_versions(
+    'support_tickets', 'ticket_id', 'created_at',
+    carried=['resolved_at', 'satisfaction_score'],
+    over_versions={
+        'first_resolved_at': 'min(' ~ resolved ~ ')',
+        'satisfaction_at': 'min(case when ' ~ scored ~ ' then updated_at end)',
+    }
+) }}
 
 {%- set told = 'status_record' if is_as_of() else 'record' %}
 
@@ -46,20 +47,15 @@ select
     record.compensation_amount,
     record.currency,
     record.extra,
-    over_versions.first_resolved_at,
-    case when {{ told }}.satisfaction_score is not null then over_versions.satisfaction_at end as satisfaction_at,
-    latest.batch_id,
-    latest.row_number,
+    latest.first_resolved_at,
+    case when {{ told }}.satisfaction_score is not null then latest.satisfaction_at end as satisfaction_at,
+    record.batch_id,
+    record.row_number,
     latest.version_count,
-    latest.has_version_conflict,
+    coalesce(latest.has_version_conflict, false) as has_version_conflict,
     latest.known_at
 from latest
-inner join {{ source('raw', 'support_tickets') }} as record using (ticket_id, batch_id, row_number)
-inner join over_versions using (ticket_id)
+inner join {{ source('raw', 'support_tickets') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
-left join latest_status using (ticket_id)
-left join {{ source('raw', 'support_tickets') }} as status_record
-    on status_record.ticket_id = latest_status.ticket_id
-    and status_record.batch_id = latest_status.batch_id
-    and status_record.row_number = latest_status.row_number
+left join {{ source('raw', 'support_tickets') }} as status_record on status_record.ctid = latest.status_row_id
 {%- endif %}

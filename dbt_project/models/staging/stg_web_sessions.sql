@@ -29,10 +29,10 @@ select
     record.utm_medium,
     record.utm_campaign,
     record.extra,
-    latest.batch_id,
-    latest.row_number,
+    record.batch_id,
+    record.row_number,
     latest.version_count,
-    latest.has_version_conflict,
+    coalesce(latest.has_version_conflict, false) as has_version_conflict,
     latest.known_at
 from latest
-inner join {{ source('raw', 'web_sessions') }} as record using (session_id, batch_id, row_number)
+inner join {{ source('raw', 'web_sessions') }} as record on record.ctid = latest.row_id
