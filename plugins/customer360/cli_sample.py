@@ -16,7 +16,7 @@ from rich.table import Table
 from customer360.progress import Progress, Silent, Terminal
 
 if TYPE_CHECKING:
-    from customer360.sample.manifest import SampleManifest
+    from customer360.sample.manifest import SampleFile, SampleManifest
 
 
 def register(app: typer.Typer) -> None:
@@ -101,8 +101,9 @@ def _show(manifest: SampleManifest, seconds: float) -> None:
     from customer360.sample.manifest import FEEDS
 
     console = Console()
-    table = Table("feed", title=f"Sample in {manifest.out} ({seconds:.1f} s)", title_justify="left")
-    for heading in ("ids", "history files", "history rows", "fresh files", "fresh rows", "bad rows", "to be refused"):
+    table = Table(title=f"Sample in {manifest.out} ({seconds:.1f} s)", title_justify="left")
+    table.add_column("feed", no_wrap=True)
+    for heading in ("ids", "history", "fresh", "bad rows", "to be refused"):
         table.add_column(heading, justify="right")
     for feed in FEEDS:
         history, fresh = manifest.history(feed), manifest.fresh(feed=feed)
@@ -111,12 +112,10 @@ def _show(manifest: SampleManifest, seconds: float) -> None:
         table.add_row(
             feed,
             f"{manifest.totals['ids'].get(feed, 0):,}",
-            f"{len(history):,}",
-            f"{sum(file.rows for file in history):,}",
-            f"{len(fresh):,}",
-            f"{sum(file.rows for file in fresh):,}",
+            _rows_in_files(history),
+            _rows_in_files(fresh),
             f"{sum(file.bad_rows for file in fresh):,}",
-            f"{sum(file.expected == 'refused' for file in fresh):,}",
+            f"{sum(file.expected == 'refused' for file in fresh):,} files",
         )
     console.print(table)
     console.print(f"From {manifest.start_at:%Y-%m-%d %H:%M} to {manifest.end_at:%Y-%m-%d %H:%M} UTC.", highlight=False)
@@ -124,3 +123,7 @@ def _show(manifest: SampleManifest, seconds: float) -> None:
         console.print(
             f"Next: c360 land {file.feed} {manifest.path(file).parent}/* --history", highlight=False, soft_wrap=True
         )
+
+
+def _rows_in_files(files: list[SampleFile]) -> str:
+    return f"{sum(file.rows for file in files):,} rows in {len(files)} files" if files else "none"

@@ -55,6 +55,11 @@ def make_calendar(start: datetime, end: datetime) -> Calendar:
     return Calendar(first, last, edges, even * ((last - first) / DAY) / even[-1])
 
 
+def stamp(seconds: int) -> str:
+    """The instant as exports put it into their files' names."""
+    return as_datetime(seconds).strftime("%Y%m%dT%H%M%S")
+
+
 def as_datetime(seconds: int) -> datetime:
     """The instant as an aware datetime."""
     return datetime.fromtimestamp(seconds, UTC)

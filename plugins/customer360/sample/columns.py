@@ -108,9 +108,7 @@ def json_text(column: pa.Array, *, quoted_money: bool = False) -> pa.Array:
     if pa.types.is_integer(kind):
         return column.cast(pa.string())
     if pa.types.is_struct(kind):
-        members = [f for f in (_member(field.name, column.field(i)) for i, field in enumerate(kind)) if f is not None]
-        # Every member begins with a comma, the first one's is cut off.
-        return joined("{", pc.utf8_slice_codeunits(joined_present(*members), 1), "}")
+        return _objects([_member(field.name, column.field(i)) for i, field in enumerate(kind)], len(column))
     if pa.types.is_list(kind):
         start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
         elements = json_text(column.values.slice(start, end - start))
@@ -122,17 +120,21 @@ def json_text(column: pa.Array, *, quoted_money: bool = False) -> pa.Array:
 
 def json_lines(table: pa.Table) -> pa.Array:
     """One JSON object per row of the table; a null field is left out."""
-    members: list[pa.Array] = []
-    for name in table.column_names:
-        member = _member(name, single(table.column(name)), quoted_money=True)
-        if member is not None:
-            members.append(member)
-    return joined("{", pc.utf8_slice_codeunits(joined_present(*members), 1), "}")
+    members = [_member(name, single(table.column(name)), quoted_money=True) for name in table.column_names]
+    return _objects(members, table.num_rows)
 
 
 def single(column: pa.ChunkedArray) -> pa.Array:
     """The column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _objects(members: list[pa.Array | None], count: int) -> pa.Array:
+    present = [member for member in members if member is not None]
+    if not present:
+        return pa.array(["{}"] * count, pa.string())
+    # Every member begins with a comma, and the first one's is cut off.
+    return joined("{", pc.utf8_slice_codeunits(joined_present(*present), 1), "}")
 
 
 def _member(name: str, column: pa.Array, *, quoted_money: bool = False) -> pa.Array | None:

@@ -26,7 +26,7 @@ from customer360.sample.columns import Bools, Ints
 from customer360.sample.manifest import FEEDS, Expected, SampleFile
 from customer360.sample.orders import DELIVERED, Versions
 from customer360.sample.truth import Totals, write_json
-from customer360.sample.writing import FeedWriter, Row, json_row, write_rows
+from customer360.sample.writing import FeedWriter, Row, fresh_format, fresh_path, json_row, write_rows
 
 KEPT_BACK = 12
 """Old orders (sessions, tickets) that arrive only with the last fresh batch."""
@@ -143,7 +143,7 @@ def write_fresh(
     faults: list[Fault] = []
     for key in sorted(batches, key=lambda k: (k[0], FEEDS.index(k[1]))):
         batch, feed = key
-        path = f"fresh/{batch:02d}/{feed}.{form[key]}"
+        path = fresh_path(batch, feed, edges, form[key])
         if form[key] == "parquet":
             with FeedWriter(out / path, "parquet") as writer:
                 writer.write(batches[key])
@@ -152,7 +152,7 @@ def write_fresh(
             file, found = _write_book(out, path, key, form[key], columns[feed], book)
             files.append(file)
             faults.extend(found)
-    extra, found = _spoilt_files(out, files, batches)
+    extra, found = _spoilt_files(out, files, batches, edges)
     write_json(out / "truth" / "faults.json", [asdict(fault) for fault in (*faults, *found)])
     return sorted([*files, *extra], key=lambda file: (file.batch, FEEDS.index(file.feed), file.path))
 
@@ -160,7 +160,7 @@ def write_fresh(
 def _format(key: tuple[int, str], formats: tuple[str, ...]) -> str:
     """The formats go round as in a sample without faults; where all are Parquet, JSON Lines takes the first batch."""
     batch, feed = key
-    chosen = formats[(batch - 1 + FEEDS.index(feed)) % len(formats)]
+    chosen = fresh_format(batch, feed, formats)
     return "jsonl" if batch == 1 and chosen == "parquet" and set(formats) == {"parquet"} else chosen
 
 
@@ -280,7 +280,7 @@ def _write_book(
 
 
 def _spoilt_files(
-    out: Path, files: list[SampleFile], batches: dict[tuple[int, str], pa.Table]
+    out: Path, files: list[SampleFile], batches: dict[tuple[int, str], pa.Table], edges: Ints
 ) -> tuple[list[SampleFile], list[Fault]]:
     """A file sent again under another name, and files that must be refused whole; all with the second batch."""
     made: list[SampleFile] = []
@@ -288,7 +288,7 @@ def _spoilt_files(
     batch = 2 if any(file.batch == 2 for file in files) else files[0].batch
 
     def spoil(feed: str, name: str, content: bytes, expected: Expected, rule: str) -> None:
-        path = f"fresh/{batch:02d}/{feed}.{name}"
+        path = fresh_path(batch, feed, edges, "").removesuffix(".") + "-" + name
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_bytes(content)
         made.append(SampleFile(feed, path, batch, expected, 0))

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from customer360.progress import Progress, Silent
 from customer360.sample import faults as fault_rows
-from customer360.sample.calendar import DAY, Calendar, as_datetime, make_calendar
+from customer360.sample.calendar import DAY, Calendar, as_datetime, make_calendar, stamp
 from customer360.sample.catalogue import CURRENCY_UNITS, Catalogue, make_catalogue
 from customer360.sample.columns import Bools, Ints
 from customer360.sample.journey import Journey, simulate
@@ -42,7 +42,7 @@ from customer360.sample.truth import (
     session_people,
     write_json,
 )
-from customer360.sample.writing import FeedWriter, check_formats
+from customer360.sample.writing import FeedWriter, check_formats, fresh_format, fresh_path
 
 CHUNK = 10_000
 """People made at a time. It bounds the memory, and it belongs to the outcome: another size gives another shop."""
@@ -136,7 +136,7 @@ def generate(
     watcher.stage("write fresh batches")
     batches = _in_time_order(fresh)
     if keeper is None:
-        files = _write_fresh(out, batches, tuple(fresh_formats))
+        files = _write_fresh(out, batches, edges, tuple(fresh_formats))
     else:
         rng = np.random.default_rng([seed, 8001])
         files = fault_rows.write_fresh(rng, out, batches, edges, tuple(fresh_formats), keeper, totals)
@@ -280,7 +280,8 @@ class _History:
         key = (feed, number)
         if key not in self._writers:
             file_format = self._formats[number % len(self._formats)]
-            path = self._out / "history" / feed / f"{feed}-{number + 1:03d}.{file_format}"
+            end = self._start + (self._until - self._start) * (number + 1) // self._pieces
+            path = self._out / "history" / feed / f"{feed}-history-{stamp(end)}.{file_format}"
             self._writers[key] = self._stack.enter_context(FeedWriter(path, file_format))
         return self._writers[key]
 
@@ -315,17 +316,14 @@ def _in_time_order(fresh: dict[tuple[int, str], list[pa.Table]]) -> dict[tuple[i
     return ordered
 
 
-def _write_fresh(out: Path, batches: dict[tuple[int, str], pa.Table], formats: tuple[str, ...]) -> list[SampleFile]:
+def _write_fresh(
+    out: Path, batches: dict[tuple[int, str], pa.Table], edges: Ints, formats: tuple[str, ...]
+) -> list[SampleFile]:
     files = []
     for (batch, feed), table in batches.items():
         file_format = fresh_format(batch, feed, formats)
-        path = out / "fresh" / f"{batch:02d}" / f"{feed}.{file_format}"
-        with FeedWriter(path, file_format) as writer:
+        path = fresh_path(batch, feed, edges, file_format)
+        with FeedWriter(out / path, file_format) as writer:
             writer.write(table)
-        files.append(SampleFile(feed, str(path.relative_to(out)), batch, "loaded", table.num_rows))
+        files.append(SampleFile(feed, path, batch, "loaded", table.num_rows))
     return files
-
-
-def fresh_format(batch: int, feed: str, formats: tuple[str, ...]) -> str:
-    """Formats go round, each feed beginning with the next one."""
-    return formats[(batch - 1 + FEEDS.index(feed)) % len(formats)]

@@ -77,9 +77,8 @@ def people_table(people: People, journey: Journey, names: Names, calendar_end: i
 def record_rows(feed: str, ids: pa.Array, person_ids: pa.Array, versions: Versions) -> pa.Table:
     """The true person behind each id of the feed that has at least one record."""
     seen = pa.array(versions.entity[versions.is_last()])
-    return pa.table(
-        {"feed": pa.array([feed] * len(seen)), "record_id": ids.take(seen), "person_id": person_ids.take(seen)}
-    )
+    feeds = pa.array([feed] * len(seen), pa.string())
+    return pa.table({"feed": feeds, "record_id": ids.take(seen), "person_id": person_ids.take(seen)})
 
 
 def session_people(sessions: Sessions, names: Names) -> pa.Array:

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from customer360.sample.columns import json_lines, json_text, single, time_text
-from customer360.sample.manifest import SampleError
+from customer360.sample.calendar import stamp
+from customer360.sample.columns import Ints, json_lines, json_text, single, time_text
+from customer360.sample.manifest import FEEDS, SampleError
 
 FORMATS = ("jsonl", "jsonl.gz", "csv", "csv.gz", "parquet")
 CSV_CLOCK_MINUTES = -300
@@ -33,6 +34,16 @@ def check_formats(formats: Sequence[str]) -> None:
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise SampleError(f"No such format: {', '.join(unknown) or 'none given'}.", "Formats: " + ", ".join(FORMATS))
+
+
+def fresh_format(batch: int, feed: str, formats: tuple[str, ...]) -> str:
+    """The formats go round from batch to batch, each feed beginning with another one."""
+    return formats[(batch - 1 + FEEDS.index(feed)) % len(formats)]
+
+
+def fresh_path(batch: int, feed: str, edges: Ints, ending: str) -> str:
+    """Where a file of a fresh batch lies. Its name holds the batch's end, so that no two are called alike."""
+    return f"fresh/{batch:02d}/{feed}-{stamp(int(edges[batch]))}.{ending}"
 
 
 class FeedWriter:
