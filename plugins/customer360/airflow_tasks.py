@@ -27,9 +27,13 @@ _log = logging.getLogger(__name__)
 _PASSING_TROUBLE = (
     "deadlock detected",
     "could not serialize",
-    "connection",
+    "server closed the connection",
+    "terminating connection",
+    "connection to server",
+    "connection refused",
+    "connection already closed",
     "no space left on device",
-    "disk full",
+    "could not extend file",
     "lock timeout",
     "the database system is",
     "too many clients",
@@ -59,6 +63,20 @@ def build_marts(alias: str) -> str:
         _log.info("%s", summary)
         if wake.is_daily_due(settings):
             _emit(alias, [DAILY_DUE])
+        return str(summary)
+
+
+def build_daily(as_of_on: str | None) -> str:
+    """Make the daily tables of today, or of a past day in that day's own schema."""
+    from datetime import date
+
+    from customer360 import daily
+
+    with told_plainly():
+        settings = get_settings()
+        day = date.fromisoformat(as_of_on) if as_of_on else None
+        summary = daily.refresh_daily(settings, as_of_on=day, trigger=_trigger())
+        _log.info("%s", summary)
         return str(summary)
 
 

@@ -18,7 +18,8 @@ from typing import Any, Literal
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from watchfiles import Change, awatch
 
-from customer360.settings import get_settings
+from customer360 import landing
+from customer360.settings import Settings, get_settings
 
 # Airflow hands events on once a second, so files that arrive closer together may as well share one event.
 _SECONDS_BETWEEN_EVENTS = 0.5
@@ -67,8 +68,10 @@ class LandingTrigger(BaseEventTrigger):
             await asyncio.sleep(_REST_SECONDS)
 
     def _arrivals(self) -> AsyncIterator[Reason]:
-        landing = get_settings().landing_url
-        return poll_landing(landing, self.feed) if "://" in landing else watch_landing(Path(landing), self.feed)
+        settings = get_settings()
+        if landing.is_remote(settings):
+            return poll_landing(settings, self.feed)
+        return watch_landing(Path(settings.landing_url), self.feed)
 
     def _event(self) -> TriggerEvent:
         return TriggerEvent({"feed": self.feed, "detected_at": datetime.now(UTC).isoformat()})
@@ -78,19 +81,17 @@ def has_waiting_files(feed: str) -> bool:
     """Whether the landing zone holds a file of the feed that the ledger does not know. True if that cannot be told:
     an event too many costs one idle run, an event too few costs a minute until the sweep."""
     try:
-        from customer360 import landing
-
         return bool(landing.waiting(get_settings(), feed))
     except Exception:
         return True
 
 
-async def watch_landing(landing: Path, feed: str) -> AsyncIterator[Reason]:
+async def watch_landing(zone: Path, feed: str) -> AsyncIterator[Reason]:
     """Yield "arrived" whenever the kernel (inotify) tells of a new file of the feed, without reading anything.
 
     "started" comes once the watch is at work, and again when the folder was replaced: what came before is not told.
     """
-    folders = [landing / feed, landing / feed / "history"]
+    folders = [zone / feed, zone / feed / landing.HISTORY]
     while True:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -119,29 +120,22 @@ async def watch_landing(landing: Path, feed: str) -> AsyncIterator[Reason]:
 def is_arrival(change: Change, path: str) -> bool:
     """Whether a change means that a complete file may be there: a rename into place or a write under its own name."""
     name = Path(path).name
-    return change != Change.deleted and not name.startswith(".") and not name.endswith(".part") and name != "history"
+    return (
+        change != Change.deleted and not name.startswith(".") and not name.endswith(".part") and name != landing.HISTORY
+    )
 
 
-async def poll_landing(landing_url: str, feed: str) -> AsyncIterator[Reason]:
+async def poll_landing(settings: Settings, feed: str) -> AsyncIterator[Reason]:
     """Yield "started", then "arrived" whenever the listing of a feed in object storage has grown or changed."""
-    import fsspec
-
-    files, root = await asyncio.to_thread(fsspec.core.url_to_fs, landing_url)
-    known: dict[str, Any] | None = None
+    known: set[tuple[str, int, int]] | None = None
     while True:
-        files.invalidate_cache()
-        found = await asyncio.to_thread(_listing, files, f"{root.rstrip('/')}/{feed}")
+        found = {
+            (file.location, file.bytes, file.modified_ns)
+            for file in await asyncio.to_thread(landing.files, settings, feed)
+        }
         if known is None:
             yield "started"
-        elif any(known.get(path) != size for path, size in found.items()):
+        elif found - known:
             yield "arrived"
         known = found
         await asyncio.sleep(_POLL_SECONDS)
-
-
-def _listing(files: Any, folder: str) -> dict[str, Any]:
-    try:
-        entries = files.find(folder, maxdepth=2, detail=True)
-    except FileNotFoundError:
-        return {}
-    return {path: entry.get("size") for path, entry in entries.items() if is_arrival(Change.added, path)}

@@ -93,10 +93,13 @@ def down(settings: Settings, *, progress: Progress | None = None) -> list[str]:
     tell = progress or _silent
     with _exclusive(settings):
         stopped = _stop_airflow(settings, tell)
-        if settings.is_embedded and server.data_directory(settings).exists():
-            tell("PostgreSQL")
-            if server.stop(settings):
-                stopped.append("postgres")
+        # `c360 demo --cdnow` makes an installation of its own below this one.
+        for home in (settings.home / "cdnow", settings.home):
+            own = settings.with_(home=home)
+            if settings.is_embedded and server.data_directory(own).exists():
+                tell("PostgreSQL")
+                if server.stop(own):
+                    stopped.append("postgres" if home == settings.home else "postgres of cdnow")
         return stopped
 
 

@@ -13,6 +13,7 @@ from watchfiles import Change
 
 from customer360 import landing_trigger
 from customer360.landing_trigger import LandingTrigger, is_arrival, poll_landing, watch_landing
+from customer360.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -86,9 +87,10 @@ def test_a_landing_zone_in_object_storage_is_listed_instead(tmp_path: Path, monk
     monkeypatch.setattr(landing_trigger, "_POLL_SECONDS", 0.02)
     (tmp_path / "orders").mkdir()
     land(tmp_path, "orders-0.jsonl")
+    settings = Settings(landing=f"file://{tmp_path}")
 
     async def watch() -> str:
-        reasons = poll_landing(f"file://{tmp_path}", "orders")
+        reasons = poll_landing(settings, "orders")
         assert await soon(reasons) == "started"
         land(tmp_path, "orders-1.jsonl")
         return await soon(reasons)
