@@ -7,9 +7,10 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
-    from customer360 import cli_demo, cli_oncall, cli_sample, cli_stack, cli_warehouse
+    from customer360 import cli_demo, cli_front_door, cli_oncall, cli_sample, cli_stack, cli_warehouse
 
     cli_warehouse.register(app)
+    cli_front_door.register(app)
     cli_stack.register(app)
     cli_demo.register(app)
     cli_sample.register(app)

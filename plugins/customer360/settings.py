@@ -133,6 +133,12 @@ class Settings:
         "After a message to a channel, what is not critical is gathered for this long and sent as one.",
     )
 
+    load_lease_seconds: float = _setting(
+        "C360_LOAD_LEASE_SECONDS",
+        300.0,
+        "A loader that makes no progress for so long (a paused machine) is cut off, and another takes its batch over.",
+    )
+
     @property
     def landing_url(self) -> str:
         """The landing zone as a path or URL, with the default filled in."""
