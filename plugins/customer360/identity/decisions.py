@@ -85,6 +85,35 @@ def touched_since(connection: Connection, decision_id: int) -> set[int]:
     return {int(row[0]) for row in rows}
 
 
+def record(
+    connection: Connection,
+    kind: str,
+    sides: tuple[Iterable[int], Iterable[int]],
+    *,
+    decided_by: str,
+    because: str,
+    undoes: int | None = None,
+) -> int:
+    """Write a decision down, in the caller's transaction; returns its number."""
+    decision_id = scalar(
+        connection,
+        """
+        insert into state.identity_decisions (kind, undoes, decided_by, because) values (%s, %s, %s, %s)
+        returning decision_id
+        """,
+        [kind, undoes, decided_by, because],
+    )
+    for side, keys in enumerate(sides):
+        connection.execute(
+            """
+            insert into state.identity_decision_members (decision_id, identifier_key, side)
+            select %s, unnest(%s::bigint[]), %s
+            """,
+            [decision_id, sorted(keys), side],
+        )
+    return int(decision_id)
+
+
 def as_rulings(decisions: Iterable[Decision], number_of: dict[int, int]) -> Rulings:
     """The decisions on numbered identifiers; ``number_of`` gives the number of each identifier's key.
 

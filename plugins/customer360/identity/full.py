@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from customer360.identity import decisions, devices, key_map, staged, tables
 from customer360.identity.confidence import confidence
-from customer360.identity.grouping import FREE, SHARED, Grouping, Limits, group
+from customer360.identity.grouping import BLOCKED_BY, Grouping, Limits, group
 from customer360.identity.identifiers import STRONG_TYPES, Normaliser
 from customer360.warehouse import Connection
 
@@ -24,7 +24,6 @@ Ints = npt.NDArray[np.int64]
 
 RULES = ("unattributed", "customer_id", "email", "phone", "linked_order", "device_before", "device_after")
 UNATTRIBUTED, LINKED_ORDER, DEVICE_BEFORE, DEVICE_AFTER = 0, 4, 5, 6
-BLOCKED_BY = (None, "operator", "shared")
 NOBODY = np.int64(-1)
 """Stands for "no customer" in arrays of keys."""
 DAY_US = 86_400_000_000
@@ -223,7 +222,7 @@ def _write_identifiers(
             "customer_key": _nullable(customer_key),
             "account_key": _nullable(account_key),
             "is_account": pa.array(grouping.is_account[:count] & (account_key != NOBODY)),
-            "blocked_by": pa.array(BLOCKED_BY[: SHARED + 1], pa.string()).take(pa.array(grouping.blocked[:count])),
+            "blocked_by": pa.array(BLOCKED_BY, pa.string()).take(pa.array(grouping.blocked[:count])),
         }
     )
     staged.copy_in(connection, f"{schema}.identifiers", content.column_names, content)
@@ -295,6 +294,3 @@ def _write_records(
         }
     )
     staged.copy_in(connection, f"{schema}.records", content.column_names, content)
-
-
-assert FREE == 0 and SHARED == 2  # noqa: S101, PT018 — BLOCKED_BY is indexed by them

@@ -26,8 +26,9 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 CUSTOMER_ID, EMAIL, PHONE = 0, 1, 2
-FREE, OPERATOR, SHARED, SPLIT = 0, 1, 2, 3
-"""Why an identifier joins nobody: not at all; an operator's block; linked to too many; (SPLIT: joins, but apart)."""
+FREE, OPERATOR, SHARED = 0, 1, 2
+BLOCKED_BY = (None, "operator", "shared")
+"""Why an identifier joins nobody: it is free to; an operator blocked it; it is linked to too many people."""
 
 
 @dataclass(frozen=True)

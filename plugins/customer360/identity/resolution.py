@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import phonenumbers
 
@@ -11,11 +12,17 @@ from customer360.identity import crosswalk, decisions, tables
 from customer360.identity.full import resolve_all
 from customer360.identity.grouping import Limits
 from customer360.identity.identifiers import Normaliser
+from customer360.identity.increment import resolve_changes
+from customer360.identity.neighbourhood import TooWideError
 from customer360.settings import Settings, get_settings
 from customer360.warehouse import Connection, query, scalar
 
 RULES_VERSION = 1
 """Raise it when the rules change: the next run then resolves everything anew, and its delta says what that moved."""
+
+_FEW_RECORDS = 20_000
+_LARGE_SHARE = 0.1
+"""More dirty records than both: following each one's links costs more than reading everything in order (bench)."""
 
 
 @dataclass(frozen=True)
@@ -63,34 +70,54 @@ def resolve(
     settings = settings or get_settings()
     staging_schema, schema = tables.check_schema(staging_schema), tables.check_schema(identity_schema)
     tables.create(connection, schema)
-    rules = _rules(settings)
     keeps_journals = keeps_journals and known_until is None
-    if keeps_journals:
+    how: dict[str, Any] = {
+        "staging_schema": staging_schema,
+        "schema": schema,
+        "normaliser": Normaliser.of(settings),
+        "limits": Limits(settings.identity_max_customer_ids, settings.identity_max_phone_people),
+        "device_days": settings.identity_device_days,
+        "device_people": settings.identity_max_device_people,
+    }
+    rules = _rules(settings)
+    if not keeps_journals:
+        resolve_all(connection, **how, known_until=known_until, extend_map=False)
+        _note_resolution(connection, schema, rules)
+        return IdentityDelta(0, 0, 0, 0, was_full=True)
+    is_full = full or not _resolve_increment(connection, rules, how)
+    if is_full:
         crosswalk.remember(connection, schema)
-    resolve_all(
-        connection,
-        staging_schema=staging_schema,
-        schema=schema,
-        normaliser=Normaliser.of(settings),
-        limits=_limits(settings),
-        device_days=settings.identity_device_days,
-        device_people=settings.identity_max_device_people,
-        known_until=known_until,
-        extend_map=keeps_journals,
-    )
+        resolve_all(connection, **how, known_until=None, extend_map=True)
+        crosswalk.compare(connection, schema)
+    _note_resolution(connection, schema, rules)
+    crosswalk.write(connection, schema, run_id)
+    return _delta(connection, was_full=is_full)
+
+
+def _resolve_increment(connection: Connection, rules: str, how: dict[str, Any]) -> bool:
+    """Resolve what changed; False, with nothing done, where everything has to be resolved anew."""
+    noted = connection.execute(query(f"select rules, decision_id from {how['schema']}.resolution")).fetchone()
+    if noted is None or noted[0] != rules:
+        return False
+    base = scalar(connection, "select reltuples from pg_class where oid = %s::regclass", [f"{how['schema']}.records"])
+    dirty = scalar(connection, "select count(*) from ops.dirty where scope in ('order', 'session', 'ticket')")
+    if dirty > max(_FEW_RECORDS, base * _LARGE_SHARE):
+        return False
+    try:
+        with connection.transaction():
+            crosswalk.begin(connection)
+            resolve_changes(connection, **how, decided_since=noted[1])
+    except TooWideError:
+        return False
+    return True
+
+
+def _note_resolution(connection: Connection, schema: str, rules: str) -> None:
     connection.execute(query(f"delete from {schema}.resolution"))
     connection.execute(
         query(f"insert into {schema}.resolution (rules, decision_id) values (%s, %s)"),
         [rules, decisions.latest_id(connection)],
     )
-    if keeps_journals:
-        crosswalk.compare(connection, schema)
-        crosswalk.write(connection, schema, run_id)
-    return _delta(connection, schema, keeps_journals=keeps_journals, was_full=full)
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(settings.identity_max_customer_ids, settings.identity_max_phone_people)
 
 
 def _rules(settings: Settings) -> str:
@@ -112,18 +139,16 @@ def _rules(settings: Settings) -> str:
     )
 
 
-def _delta(connection: Connection, schema: str, *, keeps_journals: bool, was_full: bool) -> IdentityDelta:
-    connection.execute("create temp table if not exists identity_delta (scope text, key text) on commit drop")
-    connection.execute("truncate pg_temp.identity_delta")
-    if keeps_journals:
-        connection.execute(
-            """
-            insert into pg_temp.identity_delta (scope, key)
-            select record_type, record_id from pg_temp.identity_moved where was_there
-            union
-            select 'customer', customer_key::text from pg_temp.identity_touched
-            """
-        )
+def _delta(connection: Connection, *, was_full: bool) -> IdentityDelta:
+    connection.execute("drop table if exists pg_temp.identity_delta")
+    connection.execute(
+        """
+        create temp table identity_delta on commit drop as
+        select record_type as scope, record_id as key from pg_temp.identity_moved where was_there
+        union
+        select 'customer', customer_key::text from pg_temp.identity_touched
+        """
+    )
     rows = connection.execute("select scope, count(*) from pg_temp.identity_delta group by scope").fetchall()
     counts: dict[str, int] = dict(rows)
     return IdentityDelta(

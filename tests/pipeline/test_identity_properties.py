@@ -1,0 +1,177 @@
+"""What holds whatever the records, their order and their batches are."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from identity_shop import Record, Shop, open_shop
+
+from customer360 import warehouse
+from customer360.identity import decisions
+from customer360.settings import Settings
+from customer360.warehouse import query
+
+_CUSTOMER_IDS = ["c1", "c2", "c3", "c4"]
+_EMAILS = ["ann@inbox.example", "bob@inbox.example", "cid@inbox.example", "dan@inbox.example", "test@test.com"]
+_PHONES = ["+14158675301", "(415) 867-5302", "+14158675303", "0000000000"]
+_DEVICES = ["d1", "d2"]
+_ORDERS = ["o0", "o1", "o2"]
+
+
+def _shown(record_type: str) -> st.SearchStrategy[dict[str, str]]:
+    fields = {"customer_id": st.sampled_from(_CUSTOMER_IDS), "email": st.sampled_from(_EMAILS)}
+    if record_type != "session":
+        fields["phone"] = st.sampled_from(_PHONES)
+    if record_type != "ticket":
+        fields["anonymous_id"] = st.sampled_from(_DEVICES)
+    if record_type != "order":
+        fields["order_id"] = st.sampled_from(_ORDERS)
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+@st.composite
+def _record(draw: st.DrawFn) -> Record:
+    record_type = draw(st.sampled_from(["order", "session", "ticket"]))
+    number = draw(st.integers(0, 9))
+    return Record(record_type, f"{record_type[0]}{number}", draw(st.integers(0, 60)), draw(_shown(record_type)))
+
+
+_CHANGE = st.tuples(st.sampled_from(["stage", "stage", "stage", "withdraw"]), _record())
+_BATCHES = st.lists(st.lists(_CHANGE, max_size=6), min_size=1, max_size=6)
+
+
+@st.composite
+def _decision(draw: st.DrawFn) -> tuple[str, list[int], list[int]]:
+    kind = draw(st.sampled_from(["join", "split", "block", "allow", "undo"]))
+    members = draw(st.lists(st.integers(0, 20), min_size=2, max_size=5, unique=True))
+    cut = 1 if kind == "split" else len(members)
+    return kind, members[:cut], members[cut:]
+
+
+@pytest.fixture(scope="module")
+def shop(embedded: Settings) -> Iterator[Shop]:
+    """One warehouse for all examples of the module: each empties it first."""
+    with warehouse.admin(embedded, database="postgres") as connection:
+        connection.execute(query("create database identity_properties template c360_template strategy file_copy"))
+        connection.execute(query("grant create, connect, temporary on database identity_properties to transformer"))
+    scratch = embedded.with_(database="identity_properties")
+    with open_shop(scratch) as opened:
+        yield opened
+    with warehouse.admin(embedded, database="postgres") as connection:
+        connection.execute(query("drop database identity_properties with (force)"))
+
+
+def _empty(shop: Shop) -> None:
+    shop.connection.rollback()
+    with warehouse.connect("owner", shop.settings) as owner:
+        owner.execute(
+            "truncate state.identity_decisions, state.identity_decision_members, state.customer_key_map, "
+            "state.customer_key_crosswalk restart identity"
+        )
+    tables = ("stg_orders", "stg_web_sessions", "stg_support_tickets")
+    shop.connection.execute(query(f"truncate {', '.join(f'staging.{table}' for table in tables)}"))
+    shop.connection.execute("delete from ops.dirty")
+    if shop.rows("select from information_schema.tables where table_schema = 'identity'"):
+        shop.connection.execute(
+            "truncate identity.records, identity.identifiers, identity.customers, identity.resolution"
+        )
+    shop.connection.commit()
+
+
+def _apply(shop: Shop, changes: list[tuple[str, Record]]) -> None:
+    for verb, record in changes:
+        shop.stage(record) if verb == "stage" else shop.withdraw(record)
+
+
+def _decide(shop: Shop, decision: tuple[str, list[int], list[int]]) -> None:
+    """Decide about identifiers seen so far; what points beyond them is left out."""
+    kind, one, other = decision
+    keys = [row[0] for row in shop.rows("select customer_key from state.customer_key_map order by 1")]
+    sides = [sorted({keys[i % len(keys)] for i in side}) if keys else [] for side in (one, other)]
+    sides[1] = [key for key in sides[1] if key not in sides[0]]
+    undone = None
+    if kind == "undo":
+        held = decisions.in_force(shop.connection)
+        if not held:
+            return
+        undone, sides = held[one[0] % len(held)].decision_id, [[], []]
+    elif not sides[0] or (kind == "split" and not sides[1]):
+        return
+    decisions.record(
+        shop.connection, kind, (sides[0], sides[1]), decided_by="a test", because="to try it", undoes=undone
+    )
+
+
+_PROPERTY = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    print_blob=True,
+)
+
+
+@_PROPERTY
+@given(batches=_BATCHES, ruled=st.lists(_decision(), max_size=4), k=st.integers(1, 2))
+def test_increments_end_where_a_full_resolution_ends(
+    shop: Shop, batches: list[list[tuple[str, Record]]], ruled: list[tuple[str, list[int], list[int]]], k: int
+) -> None:
+    _empty(shop)
+    shop.settings = shop.settings.with_(identity_max_customer_ids=k, identity_max_device_people=2)
+    for number, batch in enumerate(batches):
+        _apply(shop, batch)
+        if number < len(ruled):
+            _decide(shop, ruled[number])
+        delta = shop.resolve()
+        assert number == 0 or not delta.was_full
+    increments = shop.state()
+    shop.resolve(full=True)
+    assert shop.state() == increments
+    assert shop.last_delta == set()
+
+
+@_PROPERTY
+@given(batches=_BATCHES, seed=st.integers(0, 1000))
+def test_any_order_and_batching_gives_the_same_people(
+    shop: Shop, batches: list[list[tuple[str, Record]]], seed: int
+) -> None:
+    records = {(r.record_type, r.record_id): r for batch in batches for _, r in batch}
+    _empty(shop)
+    shop.resolve(*records.values())
+    at_once = shop.partition()
+    _empty(shop)
+    shuffled = list(records.values())
+    chance = random.Random(seed)
+    chance.shuffle(shuffled)
+    shop.resolve()
+    while shuffled:
+        size = chance.randint(1, 4)
+        shop.resolve(*shuffled[:size])
+        shuffled = shuffled[size:]
+    assert shop.partition() == at_once
+
+
+@_PROPERTY
+@given(batches=_BATCHES, later=st.lists(_record(), max_size=5))
+def test_a_merge_undone_restores_the_old_keys(
+    shop: Shop, batches: list[list[tuple[str, Record]]], later: list[Record]
+) -> None:
+    _empty(shop)
+    for batch in batches:
+        _apply(shop, batch)
+        shop.resolve()
+    before = shop.state()
+    news = [r for r in later if (r.record_type, r.record_id) not in shop.whose()]
+    shop.resolve(*news)
+    shop.withdraw(*news)
+    shop.resolve()
+    assert shop.state() == before
+    published = shop.rows("select distinct customer_key from state.customer_key_crosswalk")
+    present = {row[0] for row in shop.rows("select customer_key from identity.customers")}
+    for (key,) in published:
+        assert shop.present(key) in present | {None}
+        assert key not in present or shop.present(key) == key
+    assert present <= {key for (key,) in published}
