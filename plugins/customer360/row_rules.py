@@ -701,3 +701,14 @@ class ExpectNoUnknownField(RowExpectation):
 
     def explain(self, chunk: Chunk, row: int) -> str:
         return "a field is unknown"
+
+
+class ExpectAsDescribed(BatchExpectation):
+    """What an expectation of the past said in its own words; never evaluated, only shown in Data Docs."""
+
+    column: str = ""
+
+    def _validate(
+        self, metrics: dict[str, Any], runtime_configuration: dict[str, Any] | None = None, execution_engine: Any = None
+    ) -> dict[str, Any]:
+        raise NotImplementedError("a result of the past is shown, not found again")
