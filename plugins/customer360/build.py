@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from customer360 import warehouse
 from customer360.progress import Progress, Silent
-from customer360.publish import Change, Publication, PublishedTable, publish
+from customer360.publication_gates import check_candidate, check_marts
+from customer360.publish import Change, Kind, Publication, PublishedTable, publish
 from customer360.run_log import Run, recorded
 from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse import Connection, query, scalar
@@ -125,16 +126,20 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
 def _publish_checked(
     settings: Settings, run: Run, work: Work, tables: list[PublishedTable], fingerprint: str, progress: Progress
 ) -> Publication:
+    kind: Kind = "rebuild" if work.is_whole else "live"
+    check_candidate(settings, run, tables, kind=kind, progress=progress)
+    run.mark("checked")
     publication = publish(
         settings,
         tables,
         run_id=run.run_id,
-        kind="rebuild" if work.is_whole else "live",
+        kind=kind,
         fingerprint=fingerprint if work.is_whole else None,
         rates=rates_fingerprint(),
         progress=progress,
     )
     run.mark("published")
+    check_marts(settings, run, publication, kind=kind, progress=progress)
     return publication
 
 

@@ -12,12 +12,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
 
-from customer360 import warehouse
+from customer360 import control_totals, restatements, warehouse
 from customer360.errors import Customer360Error
 from customer360.progress import Progress, Silent
 from customer360.run_log import RunFencedError
@@ -151,6 +151,8 @@ def publish(
             elif kind != "daily" and "customer_key" in transaction.published(table).columns:
                 transaction.compare_vanished(table)
             progress.step(f"{table.name} compared", 0)
+        for table in transaction.changes:
+            transaction.account(table, settings.today())
         for table in sorted(tables, key=transaction.changes_layout):  # what readers must wait for comes last
             transaction.write(table)
             progress.step(table.name)
@@ -332,6 +334,30 @@ class _Transaction:
             ).format(changes=_changes(table), key=_names(table.primary_key), target=table.target, dirty=_sql(dirty))
         )
         self._count(table)
+
+    def account(self, table: PublishedTable, today: date) -> None:
+        """Move the control totals by what differs, and record the figures of past days that this restates."""
+        if table in self._only_vanished:
+            return
+        names: dict[str, Any] = {
+            "target": table.target,
+            "changes": _changes(table),
+            "publication_id": self._publication_id,
+        }
+        present = set(self.published(table).columns)
+        if self._kind == "rebuild":
+            built = self.built(table)
+            control_totals.reset(
+                self._connection,
+                table.name,
+                built=table.source,
+                columns=built.columns,
+                publication_id=self._publication_id,
+            )
+        elif self.changes[table]:
+            control_totals.move(self._connection, table.name, key=table.primary_key, columns=present, **names)
+        if self.changes[table]:
+            restatements.record(self._connection, table.name, today=today, columns=present, **names)
 
     def write(self, table: PublishedTable) -> None:
         """Bring the table's columns to candidate's, then replace the rows that differ."""

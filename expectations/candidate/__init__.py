@@ -1,0 +1,130 @@
+"""The candidate gate: what must be true of a built table before it is published. One module per published table.
+
+Each expectation is a query for the rows that break it, within the keys that the run does again (``ops.dirty``; all rows
+after a rebuild and for daily tables), so that the gate's cost follows the change. A query gives ``key``, the row's key
+as text, and ``batch_id``, the batch that the row's record came from (null where no single one did): on-call is told
+both. Neither is personal data.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+import great_expectations.expectations as gxe
+from great_expectations import ExpectationSuite
+from great_expectations.expectations.metadata_types import FailureSeverity
+
+# Rows of batches that a build may see: claimed, and neither held nor refused.
+VISIBLE = "batches.claimed_at is not null and batches.state in ('loaded', 'published')"
+
+_TYPES = {"order": "text", "session": "text", "ticket": "text", "customer": "bigint", "day": "date"}
+
+
+def suite_of(table: str, primary_key: tuple[str, ...], *, whole: bool) -> ExpectationSuite:
+    """The suite of a published table; of one that has no module here, that its key is a key."""
+    name = f"expectations.candidate.{table}"
+    if find_spec(name):
+        suite: ExpectationSuite = import_module(name).suite(whole=whole)
+        return suite
+    key = one_row_per(*primary_key, among="true", batch="null::bigint")
+    return ExpectationSuite(name=f"candidate.{table}", expectations=[key])
+
+
+def changed(scope: str, column: str, *, whole: bool) -> str:
+    """SQL: whether the row's key is among those that the run does again."""
+    if whole:
+        return "true"
+    return f"{column} in (select key::{_TYPES[scope]} from ops.dirty where scope = '{scope}')"
+
+
+def no_row(
+    query: str, *, description: str, notes: str, severity: FailureSeverity = FailureSeverity.CRITICAL
+) -> gxe.UnexpectedRowsExpectation:
+    """No row breaks the rule: ``query`` finds those that do, as (key, batch_id), in ``{batch} as some_name``."""
+    # Great Expectations puts a subquery with an alias of its own there.
+    rows = query.replace("{batch}", "(select * from {batch})")
+    return gxe.UnexpectedRowsExpectation(
+        unexpected_rows_query=rows, description=description, notes=notes, severity=severity
+    )
+
+
+def one_row_per(*columns: str, among: str, batch: str = "max(batch_id)") -> gxe.UnexpectedRowsExpectation:
+    """The columns are a key of the table: unique, and never null."""
+    key = " || ' ' || ".join(f"{column}::text" for column in columns)
+    listed = ", ".join(columns)
+    return no_row(
+        f"""
+        select {key} as key, {batch} as batch_id from {{batch}} as built where {among}
+        group by {listed} having count(*) > 1 or {" or ".join(f"{column} is null" for column in columns)}
+        """,
+        description=f"one row per {listed}",
+        notes="A key that is there twice doubles every sum that joins by it.",
+    )
+
+
+def filled(*columns: str, key: str, among: str, batch: str = "batch_id") -> gxe.UnexpectedRowsExpectation:
+    """None of the columns is null."""
+    return no_row(
+        f"""
+        select {key}::text as key, {batch} as batch_id from {{batch}} as built
+        where {among} and ({" or ".join(f"{column} is null" for column in columns)})
+        """,
+        description=f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} there",
+        notes="Readers filter and join by these; a null row would drop out of their figures without a trace.",
+    )
+
+
+def known_customer(scope: str, key: str, *, whole: bool) -> gxe.UnexpectedRowsExpectation:
+    """Every fact belongs to a customer who has a row, or to nobody: those touched, and those of touched customers."""
+    among = f"({changed(scope, key, whole=whole)} or {changed('customer', 'customer_key', whole=whole)})"
+    return no_row(
+        f"""
+        select {key}::text as key, batch_id from {{batch}} as fact
+        where {among} and customer_key is not null and not exists (
+            select from candidate.customer_360 as customer where customer.customer_key = fact.customer_key)
+        """,
+        description="the customer exists",
+        notes="A fact whose customer has no row is in no customer's figures and not in the unattributed bucket.",
+    )
+
+
+def whose_identity_says(record: str, key: str, *, whole: bool) -> gxe.UnexpectedRowsExpectation:
+    """The fact has the customer that identity resolution gave to its record."""
+    return no_row(
+        f"""
+        select fact.{key}::text as key, fact.batch_id from {{batch}} as fact
+        left join identity.{record}_customers as resolved using ({key})
+        where {changed(record, f"fact.{key}", whole=whole)}
+            and fact.customer_key is distinct from resolved.customer_key
+        """,
+        description="the customer is the one that identity resolution found",
+        notes="After a merge or a split, a fact that was left behind would count for the wrong person.",
+    )
+
+
+def as_landed(feed: str, record: str, key: str, *, whole: bool) -> list[gxe.UnexpectedRowsExpectation]:
+    """Every id that was loaded has its fact, and no fact has an id that was not loaded."""
+    return [
+        no_row(
+            f"""
+            select record.{key} as key, max(record.batch_id) as batch_id from raw.{feed} as record
+            inner join ops.batches using (batch_id)
+            where {VISIBLE} and {changed(record, f"record.{key}", whole=whole)}
+                and not exists (select from {{batch}} as fact where fact.{key} = record.{key})
+            group by record.{key}
+            """,
+            description=f"every {record} that was loaded is there",
+            notes="No row is ever lost: an id that a model drops would be missed by nobody but its customer.",
+        ),
+        no_row(
+            f"""
+            select fact.{key} as key, fact.batch_id from {{batch}} as fact
+            where {changed(record, f"fact.{key}", whole=whole)} and not exists (
+                select from raw.{feed} as record inner join ops.batches using (batch_id)
+                where {VISIBLE} and record.{key} = fact.{key})
+            """,
+            description=f"no {record} is there that was not loaded",
+            notes="What an erased or held batch alone has brought must be gone.",
+        ),
+    ]

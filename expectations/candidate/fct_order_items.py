@@ -1,0 +1,47 @@
+"""Candidate gate of fct_order_items."""
+
+from __future__ import annotations
+
+from great_expectations import ExpectationSuite
+
+from expectations.candidate import changed, filled, no_row, one_row_per
+
+
+def suite(*, whole: bool) -> ExpectationSuite:
+    """What must hold of the lines of the touched orders (of all, if ``whole``)."""
+    among = changed("order", "order_id", whole=whole)
+    return ExpectationSuite(
+        name="candidate.fct_order_items",
+        expectations=[
+            one_row_per("order_id", "line_number", among=among),
+            filled("sku", "ordered_on", key="order_id", among=among),
+            no_row(
+                f"""
+                select orders.order_id as key, orders.batch_id from candidate.fct_orders as orders
+                where {changed("order", "orders.order_id", whole=whole)} and coalesce(orders.item_count, 0) <> (
+                    select count(*) from {{batch}} as items where items.order_id = orders.order_id)
+                """,
+                description="an order has as many lines as its record has items",
+                notes="A line that is left over from an older version sells what nobody bought.",
+            ),
+            no_row(
+                f"""
+                select items.order_id as key, items.batch_id from {{batch}} as items
+                left join candidate.fct_orders as orders using (order_id)
+                where {changed("order", "items.order_id", whole=whole)} and (
+                    orders.order_id is null or orders.customer_key is distinct from items.customer_key)
+                """,
+                description="a line belongs to an order, and to its customer",
+                notes="A line on its own is in the items' figures and in no order's.",
+            ),
+            no_row(
+                f"""
+                select order_id as key, batch_id from {{batch}} as built where {among} and (
+                    quantity <= 0 or returned_quantity < 0 or returned_quantity > quantity
+                    or kept_quantity < 0 or kept_quantity > quantity or kept_amount < 0 or unit_price < 0)
+                """,
+                description="quantities and amounts are possible",
+                notes="Favourite brands, returns and margins are computed from these.",
+            ),
+        ],
+    )
