@@ -227,8 +227,9 @@ def _log_expm1(exponent: float) -> float:
 
 def _orders_given_dropout(p: Floats, shape: Floats, z: Floats) -> Floats:
     """(1 - (1 + p z)^-shape) / p, and its limit shape * z as p goes to 0."""
-    tiny = p * z * (shape + 1.0) < 1e-6
-    series = shape * z * (1.0 - 0.5 * (shape + 1.0) * z * p)
+    # SQL has no expm1: below this the series is exact to 1e-13, above it the difference keeps nine digits.
+    tiny = p * z * (shape + 2.0) < 1e-4
+    series = shape * z * (1.0 - (shape + 1.0) * p * z / 2.0 + (shape + 1.0) * (shape + 2.0) * (p * z) ** 2 / 6.0)
     exact = -np.expm1(np.maximum(-shape * np.log1p(p * z), -EXPONENT_LIMIT)) / np.where(p > 0, p, 1.0)
     return np.where(tiny, series, exact)
 

@@ -1,8 +1,8 @@
-"""What is known of a customer on a day: the columns of `int_churn_features`, and what the models make of them.
+"""What is known of a customer on a day: the columns of `int_customers__featured`, and what the models make of them.
 
-`FEATURE_COLUMNS` is the contract between the dbt model `int_churn_features`, which computes the columns in SQL as of
-any day, and the models here, which know nothing else of the shop. `features_as_of` is the same definition in pandas:
-the reference that the SQL is tested against.
+`FEATURE_COLUMNS` is the contract between the dbt model `int_customers__featured`, which computes the columns in SQL as
+of any day, and the models here, which know nothing else of the shop. `features_as_of` is the same definition in
+pandas: the reference that the SQL is tested against.
 
 A row exists for every customer with a valid order on or before the day. Nothing that happened, or became known, after
 the day may change a value (churn.md, The protocol).
@@ -27,7 +27,7 @@ WINDOWS_DAYS = (28, 91, 182)
 
 @dataclass(frozen=True)
 class FeatureColumn:
-    """One column of `int_churn_features`."""
+    """One column of `int_customers__featured`."""
 
     name: str
     sql_type: str
@@ -160,7 +160,7 @@ class ModelFeature:
     transform: Transform
 
     def values(self, frame: pd.DataFrame) -> Floats:
-        """The feature of every row of `frame`, which has the columns of `int_churn_features` and `bgnbd_logit`."""
+        """The feature of every row of `frame`, which has the columns of `int_customers__featured` and `bgnbd_logit`."""
         column = frame[self.column].to_numpy(dtype=np.float64, na_value=np.nan)
         if self.transform is Transform.IS_NULL:
             return np.isnan(column).astype(np.float64)

@@ -133,7 +133,7 @@ def reasons(contributions: pd.Series, is_one_time: bool) -> list[Reason]:
 
 
 def fit(frame: pd.DataFrame, labels: NDArray[np.int64], features: Sequence[ModelFeature]) -> LogisticModel:
-    """Fit on the rows of `frame` (columns of int_churn_features and bgnbd_logit); label 1 is churn.
+    """Fit on the rows of `frame` (columns of int_customers__featured and bgnbd_logit); label 1 is churn.
 
     Features without variation are left out, so that a shop without sessions or tickets has no such terms.
     Raises ValueError where fewer than `MINIMUM_PER_CLASS` rows have either label: ask `is_learnable` first.

@@ -68,7 +68,7 @@ class FeatureSource(Protocol):
         """Last day whose orders are all there: the day before `--as-of`."""
 
     def features(self, as_of_on: date) -> pd.DataFrame:
-        """The columns of `int_churn_features` as of a day, one row per customer with a valid order by then."""
+        """The columns of `int_customers__featured` as of a day, one row per customer with a valid order by then."""
 
     def ordering_customers(self, after: date, until: date) -> frozenset[int]:
         """Keys (as used in `features`) of customers with an order on a day in (after, until].
@@ -180,6 +180,10 @@ class FittedVersion:
     evaluation: dict[str, Any]
     decision: PromotionDecision
 
+    @property
+    def requested_horizon_days(self) -> int:
+        return self.plan.requested_horizon_days
+
 
 def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
     """Run the whole protocol of a plan: fit, calibrate, test once, decide."""
@@ -213,6 +217,7 @@ def fit_on_snapshots(
     decision = promotion_decision(report) if primary else PromotionDecision.NOT_FITTED
     report["primary"]["status"] = status.value
     report["primary"]["families"] = [family.value for family in families]
+    report["status"] = status.value
     report["decision"] = decision.value
     report["bgnbd_status"] = dropout.status.value
     report["gammagamma_status"] = value.status.value

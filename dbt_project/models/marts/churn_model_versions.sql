@@ -1,0 +1,23 @@
+{{ config(
+    tags=['daily', 'churn'],
+    meta={'primary_key': ['model_version']}
+) }}
+
+select
+    model_version,
+    fitted_at,
+    as_of_on,
+    requested_horizon_days::bigint as requested_horizon_days,
+    horizon_days::bigint as horizon_days,
+    cardinality(snapshots)::bigint as snapshot_count,
+    snapshots[1] as first_snapshot_on,
+    snapshots[cardinality(snapshots)] as tested_on,
+    status,
+    bgnbd_status,
+    gammagamma_status,
+    decision,
+    array_to_string(families, ', ') as families,
+    coalesce(model_version = max(model_version) filter (where decision = 'promoted') over (), false) as is_serving
+from (
+    {{ known_churn_versions() }}
+) as versions

@@ -1,0 +1,209 @@
+"""The model's versions in schema state: written once, whole, and never changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from customer360.churn import bgnbd, protocol
+from customer360.churn.features import FEATURE_BY_NAME
+from customer360.churn.gammagamma import GammaGammaFit
+from customer360.churn.logistic import LogisticModel, Term
+from customer360.churn.statuses import FitStatus, PromotionDecision
+from customer360.warehouse import Connection, scalar
+
+LARGEST_X = 2_000.0
+"""Expected orders can be scored for customers with this many repeats, also those that come after the fit."""
+
+MODELS = ("primary", "bgnbd", "hiatus", "frequency")
+
+
+@dataclass(frozen=True)
+class UnjudgedFit:
+    """What can be fitted without knowing what happened next: a history too short for the protocol."""
+
+    requested_horizon_days: int
+    bgnbd: bgnbd.BgNbdFit
+    gammagamma: GammaGammaFit
+
+
+def horizon_in_force(connection: Connection, on: date) -> int:
+    """The horizon that holds on a day; a refit never changes it."""
+    days: int | None = scalar(
+        connection,
+        "select horizon_days from state.churn_horizons where valid_from_on <= %s order by valid_from_on desc limit 1",
+        [on],
+    )
+    return days or protocol.DEFAULT_HORIZON_DAYS
+
+
+def set_horizon(connection: Connection, days: int, valid_from_on: date) -> None:
+    """Let another horizon hold from a day on; saying the one in force again changes nothing."""
+    if days != horizon_in_force(connection, valid_from_on):
+        connection.execute(
+            """
+            insert into state.churn_horizons (valid_from_on, horizon_days) values (%s, %s)
+            on conflict (valid_from_on) do update set horizon_days = excluded.horizon_days, set_at = now()
+            """,
+            [valid_from_on, days],
+        )
+
+
+def save(
+    connection: Connection, fitted: protocol.FittedVersion | UnjudgedFit, *, as_of_on: date, run_id: int | None
+) -> int:
+    """Write a version with everything that scoring and reporting need; returns its number."""
+    judged = fitted if isinstance(fitted, protocol.FittedVersion) else None
+    version: int = scalar(
+        connection,
+        """
+        insert into state.churn_model_versions (
+            run_id, as_of_on, requested_horizon_days, horizon_days, snapshots, status, bgnbd_status, gammagamma_status,
+            decision, families
+        ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning model_version
+        """,
+        [
+            run_id,
+            as_of_on,
+            fitted.requested_horizon_days,
+            judged.plan.horizon_days if judged else fitted.requested_horizon_days,
+            list(judged.plan.snapshots) if judged else [],
+            (judged.primary_status if judged else FitStatus.TOO_LITTLE_HISTORY).value,
+            fitted.bgnbd.status.value,
+            fitted.gammagamma.status.value,
+            (judged.decision if judged else PromotionDecision.NOT_FITTED).value,
+            [family.value for family in judged.primary_families] if judged else [],
+        ],
+    )
+    rows = [(version, model, name, value) for model, name, value in _parameters(fitted)]
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into state.churn_model_parameters (model_version, model, parameter, value) values (%s, %s, %s, %s)",
+            rows,
+        )
+        if fitted.bgnbd.parameters is not None:
+            nodes = bgnbd.dropout_nodes(fitted.bgnbd.parameters, LARGEST_X)
+            cursor.executemany(
+                """
+                insert into state.churn_dropout_nodes (model_version, node, dropout, log_staying, log_weight)
+                values (%s, %s, %s, %s, %s)
+                """,
+                [
+                    (version, number, float(dropout), float(staying), float(weight))
+                    for number, (dropout, staying, weight) in enumerate(
+                        zip(nodes.dropout, nodes.log_staying, nodes.log_weight, strict=True)
+                    )
+                ],
+            )
+        if judged and judged.primary is not None:
+            cursor.executemany(
+                """
+                insert into state.churn_model_terms (
+                    model_version, feature, family, column_name, transform, mean, scale, beta, population_mean_z
+                ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+                """,
+                [_term_row(version, term) for term in judged.primary.terms],
+            )
+        if judged:
+            cursor.executemany(
+                """
+                insert into state.churn_model_evaluation (
+                    model_version, model, segment, customer_count, churn_rate, mean_predicted, auc, auc_low, auc_high,
+                    brier, brier_skill, log_loss, ece, top_decile_lift, top_decile_lift_ceiling, auc_difference,
+                    auc_difference_low, auc_difference_high, compared_with, calibration_bins
+                ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                """,
+                [(version, *row) for row in evaluation_rows(judged.evaluation)],
+            )
+    return version
+
+
+def load_primary(connection: Connection, version: int) -> LogisticModel | None:
+    """The regression of a version as it was stored, or None if it has none."""
+    intercept = _stored(connection, version, "primary").get("intercept")
+    if intercept is None:
+        return None
+    rows = connection.execute(
+        "select feature, mean, scale, beta, population_mean_z from state.churn_model_terms where model_version = %s",
+        [version],
+    ).fetchall()
+    return LogisticModel(tuple(Term(FEATURE_BY_NAME[name], *numbers) for name, *numbers in rows), intercept)
+
+
+def load_bgnbd(connection: Connection, version: int) -> bgnbd.BgNbdParameters | None:
+    """The BG/NBD of a version as it was stored, or None if it has none."""
+    stored = _stored(connection, version, "bgnbd")
+    return bgnbd.BgNbdParameters(**stored) if stored else None
+
+
+def _stored(connection: Connection, version: int, model: str) -> dict[str, float]:
+    rows = connection.execute(
+        "select parameter, value from state.churn_model_parameters where model_version = %s and model = %s",
+        [version, model],
+    ).fetchall()
+    return dict(rows)
+
+
+def _parameters(fitted: protocol.FittedVersion | UnjudgedFit) -> Iterator[tuple[str, str, float]]:
+    if fitted.bgnbd.parameters is not None:
+        for name in ("r", "alpha", "a", "b"):
+            yield "bgnbd", name, getattr(fitted.bgnbd.parameters, name)
+    if fitted.gammagamma.parameters is not None:
+        for name in ("p", "q", "gamma"):
+            yield "gammagamma", name, getattr(fitted.gammagamma.parameters, name)
+    if isinstance(fitted, UnjudgedFit):
+        return
+    for model, baseline in (("hiatus", fitted.hiatus), ("frequency", fitted.frequency)):
+        yield model, "intercept", baseline.intercept
+        yield model, "slope", baseline.slope
+    if fitted.primary is not None:
+        yield "primary", "intercept", fitted.primary.intercept
+        yield "primary", "centred_intercept", fitted.primary.centred_intercept
+
+
+def _term_row(version: int, term: Term) -> tuple[Any, ...]:
+    feature = term.feature
+    return (
+        version, feature.name, feature.family.value, feature.column, feature.transform.value,
+        term.mean, term.scale, term.beta, term.population_mean_z,
+    )  # fmt: skip
+
+
+_FIGURES = (
+    "n", "churn_rate", "mean_predicted", "auc", "auc_low", "auc_high", "brier", "brier_skill", "log_loss", "ece",
+    "top_decile_lift", "top_decile_lift_ceiling",
+)  # fmt: skip
+
+
+def evaluation_rows(report: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """A report as rows of state.churn_model_evaluation, without the version."""
+    for model in MODELS:
+        if model not in report:
+            continue
+        whole = report[model]
+        difference = whole.get("auc_difference_to_hiatus") or {}
+        compared = (*(difference.get(end) for end in ("difference", "low", "high")), "hiatus" if difference else None)
+        for segment, figures in {"all": whole, **whole["segments"]}.items():
+            yield (
+                model,
+                segment,
+                *(figures[name] for name in _FIGURES),
+                *(compared if segment == "all" else (None, None, None, None)),
+                json.dumps(figures["bins"]),
+            )
+    previous: str | None = None
+    for step in report["ablation"]:
+        gain = step["auc_gain"] or {}
+        figures = {"n": report["primary"]["n"], "churn_rate": report["primary"]["churn_rate"], **step}
+        yield (
+            f"ablation_{step['families']}",
+            "all",
+            *(figures.get(name) for name in _FIGURES),
+            *(gain.get(end) for end in ("difference", "low", "high")),
+            previous,
+            None,
+        )
+        previous = f"ablation_{step['families']}"
