@@ -95,9 +95,16 @@ latest as (
     '{{ var("known_until") }}'::timestamptz
 {%- endmacro %}
 
-{# A time of a history row, null while it was still ahead at `known_until`. #}
+{#
+  A time that is known at itself (delivery, first response, resolution), as far as it was known at `known_until`: the
+  latest version's; while that one lay ahead, the one of the version whose status was known.
+#}
 {% macro once_known(time) -%}
     {%- if is_as_of() -%}
-        case when not latest.is_history or {{ time }} <= {{ known_until() }} then {{ time }} end
-    {%- else -%} {{ time }} {%- endif -%}
+        case
+            when latest.status_row_id = latest.row_id then record.{{ time }}
+            when record.{{ time }} <= {{ known_until() }} then record.{{ time }}
+            when status_record.{{ time }} <= {{ known_until() }} then status_record.{{ time }}
+        end
+    {%- else -%} record.{{ time }} {%- endif -%}
 {%- endmacro %}

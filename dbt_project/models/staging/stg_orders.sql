@@ -31,7 +31,7 @@ select
     record.refunds,
     {%- endif %}
     record.promised_delivery_at,
-    {{ once_known('record.delivered_at') }} as delivered_at,
+    {{ once_known('delivered_at') }} as delivered_at,
     coalesce(record.sales_channel, 'web') as sales_channel,
     record.payment_method,
     record.coupon_code,

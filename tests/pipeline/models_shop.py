@@ -1,0 +1,151 @@
+"""The models without the build around them: claim, staging, a given identity, live models.
+
+Who a record belongs to is an input here: customer ``c7`` is customer_key 7, a record without customer_id nobody's.
+The identity tables are filled by that rule, with the dirty keys that the identity step would report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from customer360 import transform, warehouse
+from customer360.settings import Settings
+from customer360.transform import ModelResult
+from customer360.warehouse import query
+from tests.pipeline.shop import Record, load_all
+
+SCOPES = {
+    "orders": ("order", "order_id"),
+    "web_sessions": ("session", "session_id"),
+    "support_tickets": ("ticket", "ticket_id"),
+}
+
+
+def build(settings: Settings, records: Sequence[Record] = (), *, is_history: bool = False, full: bool = False) -> None:
+    """Load the records, build the live models over what is due, and count it as published."""
+    load_all(settings, records, is_history=is_history)
+    claim(settings)
+    run_live(settings, full=full)
+    finish(settings)
+
+
+def claim(settings: Settings) -> None:
+    """Claim every loaded batch and mark its ids dirty, as the build does."""
+    with warehouse.connect("transformer", settings) as connection:
+        taken = connection.execute(
+            "update ops.batches set claimed_at = now() where state = 'loaded' and claimed_at is null"
+            " returning batch_id, feed"
+        ).fetchall()
+        for batch_id, feed in taken:
+            mark_batch_dirty(connection, feed, batch_id)
+
+
+def mark_batch_dirty(connection: warehouse.Connection, feed: str, batch_id: int) -> None:
+    """Mark the ids of a batch as dirty."""
+    scope, key = SCOPES[feed]
+    connection.execute(
+        query(
+            f"insert into ops.dirty select distinct '{scope}', {key} from raw.{feed} where batch_id = %s"
+            " on conflict do nothing"
+        ),
+        [batch_id],
+    )
+
+
+def run_live(settings: Settings, *, full: bool = False, **variables: Any) -> list[ModelResult]:
+    """Staging, identity and the live models, over the dirty keys or whole."""
+    run: dict[str, Any] = {"run_id": None, "full_refresh": full, "variables": variables}
+    results = transform.run_models(settings, "tag:staging", **run)
+    identify(settings, prefix=str(variables.get("schema_prefix", "")))
+    return results + transform.run_models(settings, "tag:live", **run)
+
+
+def run_daily(settings: Settings, as_of_on: str) -> None:
+    """The first daily figures of customer_360, whole, for one date (loyalty and churn have tests of their own)."""
+    models = ["int_customers__windowed", "customer_loyalty", "customer_360"]
+    transform.run_models(settings, models, run_id=None, full_refresh=True, variables={"as_of_on": as_of_on})
+
+
+def finish(settings: Settings) -> None:
+    """What a publication does to the ledger."""
+    with warehouse.connect("transformer", settings) as connection:
+        connection.execute("delete from ops.dirty")
+        connection.execute(
+            "update ops.batches set state = 'published' where state = 'loaded' and claimed_at is not null"
+        )
+
+
+def identify(settings: Settings, prefix: str = "") -> None:
+    """Fill the identity tables from the staged customer_ids, and mark what changed."""
+    schema = f"{prefix}_identity" if prefix else "identity"
+    staging = f"{prefix}_staging" if prefix else "staging"
+    with warehouse.connect("transformer", settings) as connection:
+        connection.execute(query(f"create schema if not exists {schema}"))
+        for feed, (scope, key) in SCOPES.items():
+            table = f"{schema}.{scope}_customers"
+            connection.execute(
+                query(f"create table if not exists {table} ({key} text primary key, customer_key bigint, rule text)")
+            )
+            changed = f"""
+                select {key}, old.customer_key as old_key, new.customer_key as new_key
+                from {table} as old
+                full join (
+                    select {key}, nullif(substr(customer_id, 2), '')::bigint as customer_key from {staging}.stg_{feed}
+                ) as new using ({key})
+                where old.customer_key is distinct from new.customer_key
+            """
+            if not prefix:
+                connection.execute(
+                    query(f"insert into ops.dirty select '{scope}', {key} from ({changed}) as c on conflict do nothing")
+                )
+                connection.execute(
+                    query(
+                        f"insert into ops.dirty select 'customer', k::text from ({changed}) as c,"
+                        " unnest(array[old_key, new_key]) as k where k is not null on conflict do nothing"
+                    )
+                )
+            connection.execute(query(f"delete from {table}"))
+            connection.execute(
+                query(
+                    f"insert into {table} select {key}, nullif(substr(customer_id, 2), '')::bigint, 'customer_id'"
+                    f" from {staging}.stg_{feed}"
+                )
+            )
+        connection.execute(
+            query(
+                f"""
+                create table if not exists {schema}.customers (
+                    customer_key bigint primary key, identifier_count integer, identity_confidence numeric(5, 4),
+                    first_seen_at timestamptz);
+                create table if not exists {schema}.identifiers (
+                    identifier_type text, identifier text, customer_key bigint);
+                delete from {schema}.customers;
+                delete from {schema}.identifiers;
+                insert into {schema}.customers
+                select distinct customer_key, 1, 1, timestamptz '2026-01-01' from (
+                    select customer_key from {schema}.order_customers
+                    union select customer_key from {schema}.session_customers
+                    union select customer_key from {schema}.ticket_customers) as k
+                where customer_key is not null;
+                insert into {schema}.identifiers
+                select distinct 'email', email, substr(customer_id, 2)::bigint from {staging}.stg_orders
+                where email is not null and customer_id is not null;
+                """
+            )
+        )
+
+
+def rows(settings: Settings, statement: str) -> list[tuple[Any, ...]]:
+    """What the models wrote."""
+    with warehouse.connect("transformer", settings) as connection:
+        return connection.execute(query(statement)).fetchall()
+
+
+def one(settings: Settings, statement: str) -> dict[str, Any]:
+    """The only row of a query, by column."""
+    with warehouse.connect("transformer", settings) as connection:
+        cursor = connection.execute(query(statement))
+        found = cursor.fetchall()
+        assert len(found) == 1, f"{len(found)} rows, not one: {statement}"
+        return dict(zip([column.name for column in cursor.description or ()], found[0], strict=True))
