@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from customer360 import warehouse
+from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.publication_gates import check_candidate, check_marts
 from customer360.publish import Change, Kind, Publication, PublishedTable, publish
@@ -116,6 +117,7 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
             progress.note("nothing to do")
             return RunSummary.of(run)
         run.mark("claimed")
+        reach("build.claimed")
         progress.note(f"{work.batch_count} batches, {work.dirty_count} keys" + (", all tables" * work.is_whole))
         tables = build_live(settings, run, work, progress)
         run.mark("built")
@@ -129,6 +131,7 @@ def _publish_checked(
     kind: Kind = "rebuild" if work.is_whole else "live"
     check_candidate(settings, run, tables, kind=kind, progress=progress)
     run.mark("checked")
+    reach("build.checked")
     publication = publish(
         settings,
         tables,
@@ -210,6 +213,7 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
     _tell_the_planner(run)
     progress.stage("staging")
     models("tag:staging")
+    reach("build.staged")
     progress.stage("identity")
     with warehouse.connect("transformer", settings, application_name="customer360 identity") as connection:
         delta = identity.resolve(connection, full=work.is_whole, settings=settings, run_id=run.run_id)
@@ -217,10 +221,12 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
             delta.mark_dirty(connection)
             if work.has_new_rates:
                 _mark_new_rates(connection, settings)
+    reach("build.resolved")
     progress.note(f"{delta.customers} customers touched")
     _tell_the_planner(run)
     progress.stage("models")
     models("tag:live")
+    reach("build.modelled")
     dirty = scalar(run.lock, "select count(*) from ops.dirty")
     run.count(batches=work.batch_count, dirty=dirty)
     progress.note("all of every table" if work.is_whole else f"{dirty} keys")
@@ -228,8 +234,8 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
     return published_tables(settings)
 
 
-def published_tables(settings: Settings) -> list[PublishedTable]:
-    """The tables that BI reads, as the models declare them."""
+def published_tables(settings: Settings, *, schema_prefix: str = "") -> list[PublishedTable]:
+    """The tables that BI reads, as the models declare them; with a prefix, as a copy has them."""
     from customer360 import transform
 
     return [
@@ -243,7 +249,7 @@ def published_tables(settings: Settings) -> list[PublishedTable]:
             schema=table.publish_to,
             source_schema=table.schema,
         )
-        for table in transform.model_tables(settings)
+        for table in transform.model_tables(settings, schema_prefix=schema_prefix)
         if table.publish_to
     ]
 

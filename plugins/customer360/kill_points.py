@@ -22,6 +22,16 @@ POINTS = {
     "load.committed": "the transaction is committed, nobody has been told",
     "release.copied": "released rows are in raw, the quarantine is not updated",
     "release.finished": "a release is written, the transaction is open",
+    "build.claimed": "batches are claimed and their keys dirty, nothing is built",
+    "build.staged": "staging is built, identity not resolved",
+    "build.resolved": "identity is resolved, the models not built",
+    "build.modelled": "the candidate tables are built, not judged",
+    "build.checked": "the candidate tables are judged, nothing is published",
+    "publish.compared": "inside the publication, before its first change",
+    "publish.writing": "inside the publication, one table written",
+    "publish.written": "inside the publication, everything written",
+    "publish.committed": "the publication is committed, nobody has been told",
+    "daily.built": "the daily tables are built, not judged",
 }
 """Where a drill may strike, and what is then done."""
 

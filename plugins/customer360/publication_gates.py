@@ -102,7 +102,7 @@ def check_marts(settings: Settings, run: Run, publication: Publication, *, kind:
     if findings or crashed:
         raise MartsGateError(
             f"Publication {publication.publication_id} is in place, but: " + "; ".join([*map(str, findings), *crashed]),
-            "Recount everything with `c360 verify`; `c360 rebuild` builds and publishes all tables anew.",
+            "Recount everything with `c360 verify`; `c360 run --full-refresh` builds and publishes all tables anew.",
         )
 
 
@@ -145,7 +145,7 @@ def _blocked(run: Run, findings: list[Finding], crashed: list[str]) -> GateBlock
             f"`c360 why {run.run_id}` tells the rest; correct the expectation, then `c360 run`.",
         )
     named = ", ".join(f"{batch_id} ({feed} {name})" for batch_id, feed, name in suspects)
-    commands = f"`c360 hold {suspects[0][0]}`, then `c360 run`" if suspects else "`c360 rebuild`"
+    commands = f"`c360 hold {suspects[0][0]}`, then `c360 run`" if suspects else "`c360 run --full-refresh`"
     return GateBlockedError(
         f"The candidate gate stopped the publication; what is published stays. {told}."
         + (f" Suspected: batch {named}." if suspects else ""),

@@ -17,8 +17,9 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-from customer360 import control_totals, restatements, warehouse
+from customer360 import control_totals, ledger, restatements, warehouse
 from customer360.errors import Customer360Error
+from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.run_log import RunFencedError
 from customer360.settings import Settings
@@ -151,11 +152,13 @@ def publish(
             elif kind != "daily" and "customer_key" in transaction.published(table).columns:
                 transaction.compare_vanished(table)
             progress.step(f"{table.name} compared", 0)
+        reach("publish.compared")
         for table in transaction.changes:
             transaction.account(table, settings.today())
         for table in sorted(tables, key=transaction.changes_layout):  # what readers must wait for comes last
             transaction.write(table)
             progress.step(table.name)
+            reach("publish.writing")
         batch_ids = () if kind == "daily" else _end_of_the_work(connection, publication_id, run_id, fingerprint, rates)
         changed = {str(table): change for table, change in transaction.changes.items() if change}
         connection.execute(
@@ -166,7 +169,9 @@ def publish(
             "update ops.runs set publication_id = %s, published_at = clock_timestamp() where run_id = %s",
             [publication_id, run_id],
         )
+        reach("publish.written")
         progress.step("commit", 0)
+    reach("publish.committed")
     if kind != "live":
         _analyse(settings, [table for table in transaction.changes if transaction.changes[table]])
     total = Change(*(sum(column) for column in zip(*(asdict(c).values() for c in changed.values()), strict=True)))
@@ -211,13 +216,10 @@ def _end_of_the_work(
 ) -> tuple[int, ...]:
     """The claimed batches are published, their keys no longer dirty; a rebuild is on record as complete."""
     rows = connection.execute(
-        """
-        update ops.batches set state = 'published', published_at = clock_timestamp(), publication_id = %s
-        where state = 'loaded' and claimed_at is not null returning batch_id
-        """,
-        [publication_id],
+        "select batch_id from ops.batches where state = 'loaded' and claimed_at is not null order by batch_id"
     ).fetchall()
-    batch_ids = tuple(sorted(row[0] for row in rows))
+    batch_ids = tuple(row[0] for row in rows)
+    ledger.mark_published(connection, batch_ids, publication_id)
     connection.execute("delete from ops.dirty")
     if fingerprint is None:
         connection.execute("update ops.live_build set rates = %s where rates <> %s", [rates, rates])

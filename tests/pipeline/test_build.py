@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from customer360.build import build
+from customer360.daily import refresh_daily
 from customer360.settings import Settings
-from tests.pipeline.shop import load, load_all, order, rows, session, ticket
+from tests.pipeline.shop import load_all, order, rows, session, ticket
 
 
 def test_loaded_batches_are_published_and_then_nothing_is_due(settings: Settings) -> None:
@@ -16,3 +19,36 @@ def test_loaded_batches_are_published_and_then_nothing_is_due(settings: Settings
         ("published", summary.publication_id)
     ]
     assert build(settings, "test").state == "idle"
+
+
+def test_the_daily_pass_fills_the_daily_columns_and_a_second_one_changes_nothing(settings: Settings) -> None:
+    load_all(settings, [order("o1", customer_id="c1"), order("o2", customer_id="c2")])
+    build(settings, "test")
+    assert rows(settings, "select count(as_of_on) from marts.customer_360") == [(0,)]
+    first = refresh_daily(settings, trigger="test")
+    assert first.tables["marts.customer_loyalty"].added == 2
+    assert rows(settings, "select distinct as_of_on from marts.customer_360") == [(settings.today(),)]
+    second = refresh_daily(settings, trigger="test")
+    assert second.tables == {}
+    assert rows(settings, "select kind, as_of_on is not null from ops.publications order by publication_id") == [
+        ("rebuild", False),
+        ("daily", True),
+        ("daily", True),
+    ]
+
+
+def test_a_past_day_gets_a_schema_of_its_own_and_marts_stay(settings: Settings) -> None:
+    load_all(settings, [order("o1", customer_id="c1"), order("o2", day=20, customer_id="c2")], is_history=True)
+    build(settings, "test")
+    refresh_daily(settings, trigger="test")
+    before = rows(settings, "select * from marts.customer_loyalty order by 1")
+    day = date(2026, 3, 11)
+    summary = refresh_daily(settings, day, trigger="test")
+    assert summary.kind == "as_of"
+    assert rows(settings, "select c.as_of_on, c.recency_days from asof_20260311.customer_loyalty as c") == [(day, 10)]
+    assert rows(settings, "select customer_key from asof_20260311.customer_360") == rows(
+        settings, "select customer_key from marts.fct_orders where order_id = 'o1'"
+    )
+    assert rows(settings, "select * from marts.customer_loyalty order by 1") == before
+    schemas = rows(settings, "select nspname from pg_namespace where nspname ~ 'making|asof' order by 1")
+    assert schemas == [("asof_20260311",)]

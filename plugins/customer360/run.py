@@ -1,0 +1,57 @@
+"""``c360 run``: everything that is pending, through every stage, in this process, without Airflow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+from customer360 import wake
+from customer360.build import RunSummary, build
+from customer360.daily import refresh_daily
+from customer360.load import IngestSummary, ingest
+from customer360.progress import Progress, Silent
+from customer360.settings import Settings
+
+
+@dataclass
+class Summary:
+    """What was loaded, and the runs that were made of it."""
+
+    loaded: IngestSummary
+    runs: list[RunSummary] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file that waited was brought in."""
+        return not self.loaded.failed and not self.loaded.refused
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "batches": [asdict(batch) for batch in self.loaded.batches],
+            "runs": [run.as_json() for run in self.runs],
+        }
+
+
+def run_everything(
+    settings: Settings,
+    as_of: date | None = None,
+    progress: Progress | None = None,
+    *,
+    full_refresh: bool = False,
+    trigger: str = "c360 run",
+) -> Summary:
+    """Load what waits, build it, make the daily tables if the date is new, and with ``as_of`` that past day's too.
+
+    Raises:
+        Customer360Error: a stage did not succeed; what it had to do stays due.
+    """
+    progress = progress or Silent()
+    summary = Summary(ingest(settings, progress=progress))
+    summary.runs.append(build(settings, trigger, progress, full_refresh=full_refresh))
+    if wake.is_daily_due(settings):
+        summary.runs.append(refresh_daily(settings, trigger=trigger, progress=progress))
+    if as_of is not None and as_of != settings.today():
+        summary.runs.append(refresh_daily(settings, as_of, trigger=trigger, progress=progress))
+    return summary
