@@ -80,8 +80,13 @@ def environment(settings: Settings, database_url: str, port: int) -> dict[str, s
     its API server listens. The caller's own ``AIRFLOW__SECTION__KEY`` variables survive where this
     project does not set that key (SMTP, remote logs, …).
     """
+    return product_environment(settings) | _airflow(settings, database_url, port)
+
+
+def product_environment(settings: Settings) -> dict[str, str]:
+    """The environment of a process of this installation that is no part of Airflow."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return inherited | _product(settings) | _airflow(settings, database_url, port)
+    return inherited | _product(settings)
 
 
 def _product(settings: Settings) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json as json_module
+import logging
 import signal
 import threading
 from typing import Annotated
@@ -36,6 +37,7 @@ def monitor(
 
     settings = get_settings()
     if not once:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:

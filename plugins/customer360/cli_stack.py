@@ -26,10 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def up(
-    no_airflow: Annotated[bool, typer.Option("--no-airflow", help="Only the warehouse.")] = False,
+    no_airflow: Annotated[bool, typer.Option("--no-airflow", help="Only the warehouse and the monitor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Start the warehouse and Airflow; print addresses and credentials. What runs already stays as it is."""
+    """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays as it is."""
     settings = get_settings()
     if json:
         import json as json_module

@@ -103,11 +103,26 @@ class Settings:
     )
 
     monitor_seconds: int = _setting("C360_MONITOR_SECONDS", 20, "Seconds between two looks of the monitor.")
+    metrics_host: str = _setting(
+        "C360_METRICS_HOST", "127.0.0.1", "Address that the monitor's Prometheus counters are served on."
+    )
     metrics_port: int = _setting(
-        "C360_METRICS_PORT", 0, "Port on 127.0.0.1 of the monitor's Prometheus counters. 0: a free one."
+        "C360_METRICS_PORT", 0, "Its port. 0: a free one, which `c360 up` prints and C360_HOME/metrics.url holds."
     )
     run_stuck_minutes: int = _setting(
         "C360_RUN_STUCK_MINUTES", 30, "A run that writes for longer than this opens an incident."
+    )
+    files_waiting_minutes: int = _setting(
+        "C360_FILES_WAITING_MINUTES", 15, "A finished file that lies unread for longer than this opens an incident."
+    )
+    disk_free_mb: int = _setting(
+        "C360_DISK_FREE_MB", 2000, "Less room than this on the disk of C360_HOME, in MB, opens an incident."
+    )
+    freshness_objectives: str = _setting(
+        "C360_FRESHNESS_OBJECTIVES",
+        "",
+        "Objectives that differ from the defaults in ops.freshness_objectives, in minutes, with commas between them: "
+        "orders.landing=240,customer_360.publication=5.",
     )
     quarantine_alert_rows: int = _setting(
         "C360_QUARANTINE_ALERT_ROWS", 20, "Fewer rows of a feed in quarantine than this open no incident."

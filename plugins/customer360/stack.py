@@ -1,4 +1,4 @@
-"""The running stack: the embedded warehouse and Airflow's four processes, started, found again, and stopped.
+"""The running stack: the embedded warehouse, the monitor and Airflow's four processes, started, found again, stopped.
 
 Each process is the leader of a session of its own, recorded with its process id and its start time. What it forks
 (the scheduler's workers, their tasks, the parsers) stays in that session, so that ``down`` and the next ``up`` find
@@ -33,6 +33,7 @@ from customer360.airflow_environment import (
     airflow_home,
     airflow_secrets,
     environment,
+    product_environment,
     write_private,
 )
 from customer360.errors import Customer360Error
@@ -47,6 +48,8 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+# The fifth process. It must see Airflow's silence, so it is no part of Airflow; it runs without Airflow too.
+MONITOR = "monitor"
 _HEALTH_NAMES = {"scheduler": "scheduler", "triggerer": "triggerer", "dag-processor": "dag_processor"}
 
 _JOB_TYPES = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob", "dag-processor": "DagProcessorJob"}
@@ -85,6 +88,7 @@ def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = 
         warehouse.set_up(settings)
         if airflow:
             _start_airflow(settings, tell)
+        _start_monitor(settings, tell)
         return addresses(settings)
 
 
@@ -92,7 +96,8 @@ def down(settings: Settings, *, progress: Progress | None = None) -> list[str]:
     """Stop all of it, the processes that a crash has orphaned included; returns the names of what was stopped."""
     tell = progress or _silent
     with _exclusive(settings):
-        stopped = _stop_airflow(settings, tell)
+        # The monitor goes first: what is stopped on purpose must alarm nobody.
+        stopped = _stop_monitor(settings, tell) + _stop_airflow(settings, tell)
         # `c360 demo --cdnow` makes an installation of its own below this one.
         for home in (settings.home / "cdnow", settings.home):
             own = settings.with_(home=home)
@@ -134,6 +139,11 @@ def api(settings: Settings) -> AirflowApi:
 def running(settings: Settings) -> dict[str, int]:
     """The process id of each Airflow component that lives."""
     return {name: pid for name in COMPONENTS if (pid := _leader(settings, name)) is not None}
+
+
+def monitor_pid(settings: Settings) -> int | None:
+    """The process id of the monitor, if it lives."""
+    return _leader(settings, MONITOR)
 
 
 def is_meant_to_run(settings: Settings) -> bool:
@@ -181,6 +191,12 @@ def silent_seconds(settings: Settings, component: str) -> float | None:
     return None if found is None else float(found)
 
 
+def seconds_since_start(settings: Settings, component: str) -> float:
+    """How long ago this stack started a component; infinite where it was not this stack (containers)."""
+    record = _record(settings, component)
+    return time.time() - record.started if record else float("inf")
+
+
 # ---- starting -------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +216,20 @@ def _start_airflow(settings: Settings, tell: Progress) -> None:
         tell(f"Airflow: {name}")
         _start(settings, name, variables)
     _wait_until_ready(settings, fresh, started_at, tell)
+
+
+def _start_monitor(settings: Settings, tell: Progress) -> None:
+    """Start the monitor unless it runs with these settings."""
+    variables = product_environment(settings)
+    fingerprint = _fingerprint(variables)
+    if monitor_pid(settings) is not None:
+        if _state(settings).get("monitor_fingerprint") == fingerprint:
+            return
+        _stop_monitor(settings, tell)
+    _end_session(settings, MONITOR)
+    tell("Monitor")
+    _start(settings, MONITOR, variables)
+    _remember(settings, monitor_fingerprint=fingerprint)
 
 
 def _prepare_airflow(settings: Settings, port: int, tell: Progress) -> dict[str, str]:
@@ -285,12 +315,19 @@ def _start(settings: Settings, name: str, variables: dict[str, str]) -> None:
         log.replace(log.with_suffix(".log.1"))
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "airflow", *COMPONENTS[name]],
+            _command(name),
             env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=settings.home,
             start_new_session=True,
         )  # fmt: skip
     record = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
     write_private(_record_path(settings, name), json.dumps(record))
+
+
+def _command(name: str) -> list[str]:
+    """What a process of the stack runs."""
+    if name == MONITOR:
+        return [sys.executable, "-c", "from customer360.cli import main; main()", "monitor"]
+    return [sys.executable, "-m", "airflow", *COMPONENTS[name]]
 
 
 def _wait_until_ready(settings: Settings, fresh: list[str], started_at: float, tell: Progress) -> None:
@@ -340,6 +377,17 @@ def _not_ready(health: dict[str, Any], fresh: list[str], started_at: float) -> s
 
 
 # ---- stopping -------------------------------------------------------------------------------------------------
+
+
+def _stop_monitor(settings: Settings, tell: Progress) -> list[str]:
+    alive = monitor_pid(settings) is not None
+    if alive:
+        tell("Monitor")
+        _signal(settings, MONITOR, signal.SIGTERM)
+        _wait_for_end(settings, MONITOR, seconds=5)
+    _end_session(settings, MONITOR)
+    _record_path(settings, MONITOR).unlink(missing_ok=True)
+    return [MONITOR] if alive else []
 
 
 def _stop_airflow(settings: Settings, tell: Progress) -> list[str]:

@@ -34,7 +34,7 @@ SCHEMAS = (
 AIRFLOW_DATABASE = "airflow"
 
 # One number names the lock of "one writer" (design, principle 8) in every session of the database.
-_WRITER_LOCK = 360_001
+WRITER_LOCK = 360_001
 _MIGRATION_LOCK = 360_002
 
 
@@ -119,7 +119,7 @@ def writer_lock(settings: Settings, *, wait_seconds: float = 600, who: str = "cu
 
 
 def _try_lock(connection: Connection) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s)", [_WRITER_LOCK]).fetchone()
+    row = connection.execute("select pg_try_advisory_lock(%s)", [WRITER_LOCK]).fetchone()
     return bool(row and row[0])
 
 
@@ -131,7 +131,7 @@ def lock_holder(connection: Connection) -> str:
         where l.locktype = 'advisory' and l.granted and l.objid = %s and l.database = (
             select oid from pg_database where datname = current_database())
         """,
-        [_WRITER_LOCK],
+        [WRITER_LOCK],
     ).fetchone()
     return f"{row[0]} (server process {row[1]})" if row else ""
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 from aiosmtpd.controller import Controller
 
-from customer360 import warehouse
+from customer360 import landing, load, warehouse
 from customer360.errors import Customer360Error
-from customer360.oncall import freshness, incidents
-from customer360.oncall.conditions import CONDITIONS, look
+from customer360.oncall import freshness, incidents, monitor
+from customer360.oncall.conditions import CONDITIONS, Finding, look
 from customer360.oncall.metrics import serve
 from customer360.oncall.monitor import look_once
 from customer360.settings import Settings
@@ -209,11 +212,134 @@ def test_a_late_feed_and_a_stale_mart_are_found_by_the_clock(settings: Settings)
     batch(settings, state="loaded")
     change(settings, "update ops.batches set landed_at = now() - interval '3 days', loaded_at = now() - interval '1 h'")
     look_once(settings)
-    assert open_kinds(settings) == {"marts_stale": "critical", "feed_late": "warning"}
+    assert open_kinds(settings) == {"marts_stale": "critical", "feed_late": "critical"}
     with warehouse.connect("oncall", settings) as connection:
         budget = {(row["subject"], row["measure"]): row for row in freshness.error_budget(connection)}
     assert budget["orders", "landing"]["is_fresh"] is False
     assert budget["customer_360", "publication"]["budget_left"] < 0
+
+
+def test_a_corrected_file_of_the_same_name_gets_a_number_and_closes_the_refusal(settings: Settings) -> None:
+    batch(settings, state="refused", error="empty", file_name="monday.csv.gz")
+    look_once(settings)
+    batch(settings, state="published", content_hash="y", file_name="tuesday.csv.gz")
+    look_once(settings)
+    assert open_kinds(settings) == {"batch_refused": "warning"}
+    batch(settings, state="published", content_hash="z", file_name="monday~2.csv.gz")
+    look_once(settings)
+    assert open_kinds(settings) == {}
+
+
+def test_a_file_that_is_overwritten_after_it_was_read_is_an_incident(settings: Settings) -> None:
+    landing.prepare(settings)
+    path = Path(settings.landing_url) / "orders" / "a.jsonl"
+    path.write_text("{}\n")
+    load.ingest(settings)
+    path.write_text('{"order_id": "1"}\n')
+    load.ingest(settings)
+    look_once(settings)
+    assert open_kinds(settings)["name_conflict"] == "warning"
+    change(settings, "update ops.batches set landed_at = now() - interval '2 h', state = 'refused', error = 'x'")
+    look_once(settings)
+    assert "name_conflict" not in open_kinds(settings)
+
+
+def test_a_file_that_nobody_reads_is_found_by_its_age(settings: Settings) -> None:
+    landing.prepare(settings)
+    path = Path(settings.landing_url) / "orders" / "a.jsonl"
+    path.write_text("{}\n")
+    look_once(settings)
+    assert open_kinds(settings) == {}
+    os.utime(path, (1, 1))
+    look_once(settings)
+    assert open_kinds(settings) == {"files_waiting": "critical"}
+    load.ingest(settings)
+    look_once(settings)
+    assert "files_waiting" not in open_kinds(settings)
+
+
+def test_a_disk_that_runs_full_is_an_incident_before_it_is_full(settings: Settings) -> None:
+    free = shutil.disk_usage(settings.home).free // 1_000_000
+    look_once(settings.with_(disk_free_mb=2 * free))
+    assert open_kinds(settings) == {"disk_nearly_full": "warning"}
+    look_once(settings.with_(disk_free_mb=10 * free))
+    assert open_kinds(settings) == {"disk_nearly_full": "critical"}
+    look_once(settings.with_(disk_free_mb=1))
+    assert open_kinds(settings) == {}
+
+
+def test_a_run_that_was_killed_is_found_before_anybody_else_closes_it(settings: Settings) -> None:
+    change(
+        settings,
+        "insert into ops.runs (kind, trigger, state, started_at) "
+        "values ('build', 't', 'running', now() - interval '1 m')",
+    )
+    with warehouse.writer_lock(settings):
+        look_once(settings)
+        assert open_kinds(settings) == {}, "a run that holds the lock lives"
+    look_once(settings)
+    assert open_kinds(settings) == {"run_failed": "warning"}
+    change(settings, "update ops.runs set state = 'failed', error = 'it died'")
+    assert look_once(settings).changes == [], "the same cause, told by the next run, is no news"
+    change(settings, "insert into ops.runs (kind, trigger, state) values ('rebuild', 't', 'succeeded')")
+    look_once(settings)
+    assert open_kinds(settings) == {}
+
+
+def test_an_idle_run_does_not_pass_the_gate_that_stopped_the_one_before(settings: Settings) -> None:
+    change(settings, "insert into ops.runs (kind, trigger, state, error) values ('build', 't', 'blocked', 'keys')")
+    change(settings, "insert into ops.runs (kind, trigger, state) values ('build', 't', 'idle')")
+    look_once(settings)
+    assert open_kinds(settings) == {"gate_failed": "critical"}
+    change(settings, "insert into ops.runs (kind, trigger, state) values ('build', 't', 'succeeded')")
+    look_once(settings)
+    assert open_kinds(settings) == {}
+
+
+def test_a_mere_consequence_opens_no_incident_of_its_own(settings: Settings) -> None:
+    cause = Finding("run_failed", "run_failed:build", "warning", "it failed", "c360 run")
+    consequence = Finding("task_failed", "task_failed:b", "critical", "so did its task", "c360 run",
+                          follows=("run_failed:build", "component_silent:"))  # fmt: skip
+    silence = Finding("component_silent", "component_silent:scheduler", "critical", "silent", "c360 up")
+    with warehouse.connect("owner", settings, autocommit=True) as connection:
+        for causes, expected in (
+            ([cause], {"run_failed"}),
+            ([silence], {"component_silent"}),
+            ([], set()),  # what is over this very look may have taken its consequence with it
+            ([], {"task_failed"}),
+            ([cause], {"run_failed", "task_failed"}),
+        ):
+            incidents.synchronise(connection, [consequence, *causes])
+            assert {row["kind"] for row in incidents.open_incidents(connection)} == expected
+
+
+def test_objectives_can_be_set_and_a_wrong_one_is_told(settings: Settings) -> None:
+    look_once(settings.with_(freshness_objectives="orders.landing=7"))
+    with warehouse.connect("oncall", settings) as connection:
+        minutes = warehouse.scalar(
+            connection,
+            "select objective_minutes from ops.freshness_objectives where subject = 'orders' and measure = 'landing'",
+        )
+    assert minutes == 7
+    look_once(settings.with_(freshness_objectives="order.landing=7"))
+    assert open_kinds(settings) == {"condition_blind": "warning"}
+
+
+def test_a_warehouse_that_is_away_is_told_once_and_told_when_it_is_back(
+    told: Settings, inbox: Inbox, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    absence = monitor._Absence(told)
+    for _ in range(4):
+        absence.goes_on("The embedded server does not run.")
+    assert len(inbox.texts) == 1
+    assert "warehouse_away.md" in inbox.texts[0]
+    absence.is_over()
+    absence.is_over()
+    assert len(inbox.texts) == 2
+    with warehouse.connect("oncall", told) as connection:
+        kept = connection.execute("select kind, closed_at is not null, seen_count from ops.incidents").fetchall()
+    assert kept == [("warehouse_away", True, 4)]
 
 
 def test_a_batch_whose_rows_do_not_add_up_is_found(settings: Settings) -> None:
@@ -242,8 +368,6 @@ def test_every_condition_has_its_registered_kind(settings: Settings) -> None:
 
 
 def test_every_kind_of_incident_has_its_runbook() -> None:
-    from pathlib import Path
-
     runbooks = Path(__file__).resolve().parents[2] / "docs" / "runbooks"
     kinds = {*CONDITIONS, "condition_blind", "component_silent", "task_failed", "dag_broken", "warehouse_away"}
     missing = [kind for kind in sorted(kinds) if not (runbooks / f"{kind}.md").exists()]

@@ -19,7 +19,7 @@ COMPOSE = ROOT / "docker-compose.yml"
 @pytest.fixture(scope="module")
 def services() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
-    assert {"postgres", "set-up", "api-server", "scheduler", "dag-processor", "triggerer"} <= set(found)
+    assert {"postgres", "set-up", "api-server", "scheduler", "dag-processor", "triggerer", "monitor"} <= set(found)
     return found
 
 

@@ -9,12 +9,27 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from customer360 import warehouse
+from customer360.feeds import FEEDS
 from customer360.oncall.conditions import EVERY_TABLE, Finding
 from customer360.settings import Settings
 from customer360.warehouse import query
 
 # Airflow's processes write a heartbeat every 5 s; its own health check calls them dead after 30.
 SILENT_SECONDS = 60
+# From its start until its first heartbeat a process needs half a minute, on a busy machine more.
+STARTING_SECONDS = 150
+# A task that failed for good is often healed by the next run, which the sweep starts within a minute.
+SETTLE_SECONDS = 90
+
+# What a failed task of a DAG is a mere consequence of.
+_CAUSES_OF: dict[str, tuple[str, ...]] = {
+    "build_customer_360": ("run_failed:build", "gate_failed:build", "run_stuck:", "component_silent:"),
+    "rebuild_customer_360": ("run_failed:build", "gate_failed:build", "run_stuck:", "component_silent:"),
+    "refresh_daily": ("run_failed:daily", "gate_failed:daily", "run_stuck:", "component_silent:"),
+    "fit_churn": ("run_failed:fit", "model_drift:", "component_silent:"),
+    "sweep_landing": ("component_silent:",),
+    **{f"ingest_{feed}": ("batch_failed:", "component_silent:") for feed in FEEDS},
+}
 
 _COMPONENTS = {"SchedulerJob": "scheduler", "TriggererJob": "triggerer", "DagProcessorJob": "dag-processor"}
 
@@ -32,12 +47,20 @@ def look_at_airflow(settings: Settings) -> list[Finding]:
         def rows(statement: str) -> list[dict[str, Any]]:
             return connection.execute(query(statement)).fetchall()  # type: ignore[return-value]
 
-        findings.extend(_silent_components(rows))
+        starting = {name for name in stack.COMPONENTS if stack.seconds_since_start(settings, name) < STARTING_SECONDS}
+        findings.extend(found for found in _silent_components(rows) if found.evidence["component"] not in starting)
         findings.extend(_failed_tasks(rows))
         findings.extend(_import_errors(rows))
-    if stack.silent_seconds(settings, "api-server") is None:
+    if "api-server" not in starting and not _answers(settings):
         findings.append(_silent("api-server", None))
     return findings
+
+
+def _answers(settings: Settings) -> bool:
+    """Whether the API server answers; a busy one is asked three times, for up to 15 s."""
+    from customer360 import stack
+
+    return any(stack.silent_seconds(settings, "api-server") is not None for _ in range(3))
 
 
 def _silent_components(rows: Any) -> Iterator[Finding]:
@@ -70,15 +93,26 @@ def _silent(component: str, seconds: int | None) -> Finding:
 
 
 def _failed_tasks(rows: Any) -> Iterator[Finding]:
-    """A task failed for good in the newest ended run of its DAG: a killed task is found like any other."""
+    """A task failed for good in the newest ended run of its DAG: a killed task is found like any other.
+
+    What the run itself has told in ops.runs, the batches in the ledger, or a silent component explains, is one cause
+    and opens one incident: theirs.
+    """
     for row in rows(
-        """
-        with newest as (
-            select distinct on (dag_id) dag_id, run_id, state, end_date from dag_run
-            where state in ('success', 'failed') order by dag_id, end_date desc)
-        select n.dag_id, n.run_id, ti.task_id, ti.try_number, ti.end_date
-        from newest as n join task_instance as ti using (dag_id, run_id)
-        where n.state = 'failed' and ti.state = 'failed'
+        f"""
+        with ended as (
+            select dag_id, run_id, state, coalesce(end_date, updated_at) as ended_at from dag_run
+            where state in ('success', 'failed')),
+        newest as (select distinct on (dag_id) * from ended order by dag_id, ended_at desc),
+        since as (
+            select n.dag_id, min(e.ended_at) as failing_since
+            from newest as n join ended as e using (dag_id)
+            where e.state = 'failed' and e.ended_at > coalesce(
+                (select max(g.ended_at) from ended as g where g.dag_id = n.dag_id and g.state = 'success'), '-infinity')
+            group by n.dag_id)
+        select n.dag_id, n.run_id, ti.task_id, ti.try_number
+        from newest as n join since as s using (dag_id) join task_instance as ti using (dag_id, run_id)
+        where n.state = 'failed' and ti.state = 'failed' and s.failing_since < now() - interval '{SETTLE_SECONDS} s'
         """
     ):
         yield Finding(
@@ -89,6 +123,7 @@ def _failed_tasks(rows: Any) -> Iterator[Finding]:
             f"c360 airflow tasks clear --yes --only-failed {row['dag_id']}",
             EVERY_TABLE,
             {"dag_id": row["dag_id"], "run_id": row["run_id"], "task_id": row["task_id"]},
+            follows=_CAUSES_OF.get(row["dag_id"], ()),
         )
 
 

@@ -7,14 +7,18 @@ open; when it is no longer found, it is closed.
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from psycopg.rows import dict_row
 
+from customer360 import landing
+from customer360.feeds import FEEDS
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import WRITER_LOCK, Connection, query
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -24,6 +28,12 @@ FEED_TABLES = {
     "web_sessions": ("marts.fct_sessions", "marts.customer_360"),
     "support_tickets": ("marts.fct_tickets", "marts.customer_360"),
 }
+
+# Tier 1 wakes people: the tables that hold money, which everything else is built on. Tier 2 waits for the morning.
+FEED_TIER = {"orders": 1, "web_sessions": 2, "support_tickets": 2}
+
+# A second file of the same name is given a number by `c360 land`: a~2.csv is the correction of a.csv.
+_SAME_NAME = "regexp_replace({file_name}, '~[0-9]+(\\.[^/]*)?$', '\\1')"
 
 
 @dataclass(frozen=True)
@@ -37,11 +47,24 @@ class Finding:
     command: str
     tables: tuple[str, ...] = EVERY_TABLE
     evidence: dict[str, Any] = field(default_factory=dict)
+    follows: tuple[str, ...] = ()
+    """Keys of causes (or kinds, ending in a colon) of which this would be a mere consequence: while one of them is
+    found this one opens no incident of its own."""
 
     @property
     def runbook(self) -> str:
         """The page that says how to look, fix and prove, below docs/."""
         return f"runbooks/{self.kind}.md"
+
+    def is_explained_by(self, keys: set[str]) -> bool:
+        """Whether one of ``keys`` is a cause that this finding follows from."""
+        return any(key == cause or (cause.endswith(":") and key.startswith(cause)) for cause in self.follows
+                   for key in keys)  # fmt: skip
+
+
+def graver_if(is_graver: bool, feed: str = "orders") -> Severity:
+    """Critical for what is grave and of tier 1; a warning otherwise."""
+    return "critical" if is_graver and FEED_TIER[feed] == 1 else "warning"
 
 
 @dataclass(frozen=True)
@@ -73,14 +96,15 @@ def condition(kind: str) -> Callable[[Condition], Condition]:
 
 @condition("batch_refused")
 def batch_refused(view: View) -> Iterator[Finding]:
-    """A whole file was refused and no file of the same name has been loaded since."""
+    """A whole file was refused and no file of the same name has come since."""
     for row in view.rows(
-        """
+        f"""
         select b.batch_id, b.feed, b.file_name, b.error, b.landed_rows
         from ops.batches as b
         where b.state = 'refused' and not exists (
             select 1 from ops.batches as later
-            where later.feed = b.feed and later.file_name = b.file_name and later.batch_id > b.batch_id)
+            where later.feed = b.feed and later.batch_id > b.batch_id
+              and {_SAME_NAME.format(file_name="later.file_name")} = {_SAME_NAME.format(file_name="b.file_name")})
         """
     ):
         yield Finding(
@@ -101,11 +125,87 @@ def batch_failed(view: View) -> Iterator[Finding]:
         yield Finding(
             "batch_failed",
             f"batch_failed:{row['batch_id']}",
-            "critical" if row["attempts"] >= 3 else "warning",
+            graver_if(row["attempts"] >= 3, row["feed"]),
             f"Batch {row['batch_id']} of {row['feed']} failed to load, {row['attempts']} tries: {row['error']}",
             f"c360 replay --batch {row['batch_id']}",
             FEED_TABLES[row["feed"]],
             {"batch_id": row["batch_id"], "file": row["file_name"], "attempts": row["attempts"]},
+        )
+
+
+@condition("name_conflict")
+def name_conflict(view: View) -> Iterator[Finding]:
+    """A landed file was overwritten with other content. Both contents are kept; for an hour somebody should know."""
+    for row in view.rows(
+        """
+        select batch_id, feed, file_name, state, warning from ops.batches
+        where warning like '%%other content%%' and state not in ('duplicate', 'held')
+          and (state in ('landed', 'failed') or landed_at > now() - interval '1 hour')
+        """
+    ):
+        yield Finding(
+            "name_conflict",
+            f"name_conflict:{row['batch_id']}",
+            "warning",
+            f"Batch {row['batch_id']}: {row['feed']}/{row['file_name']} was overwritten after it had been read; "
+            f"{row['warning']}",
+            f"c360 why {row['batch_id']}",
+            FEED_TABLES[row["feed"]],
+            {"batch_id": row["batch_id"], "file": row["file_name"]},
+        )
+
+
+@condition("files_waiting")
+def files_waiting(view: View) -> Iterator[Finding]:
+    """Finished files that lie in the landing zone and in no ledger: neither an event nor the sweep took them."""
+    minutes = view.settings.files_waiting_minutes
+    for feed in FEEDS:
+        # A landed file must not change, so that one whose place is known is known; what the ledger entered and did
+        # not finish is the business of batch_failed.
+        lying = {file.location: file.modified_ns for file in landing.files(view.settings, feed)}
+        known = {
+            row["path"]
+            for row in view.rows(
+                "select path from ops.landing_seen where path = any(%(paths)s) and batch_id is not null",
+                paths=list(lying),
+            )
+        }
+        ages = [(time.time() - ns / 1e9) / 60 for path, ns in lying.items() if path not in known and ns]
+        unloaded = view.rows(
+            """
+            select count(*) as batches, coalesce(max(extract(epoch from now() - landed_at)) / 60, 0)::float as minutes
+            from ops.batches where feed = %(feed)s and state = 'landed'
+            """,
+            feed=feed,
+        )[0]
+        oldest = max([*ages, unloaded["minutes"]], default=0)
+        if oldest > minutes:
+            count = len(ages) + unloaded["batches"]
+            yield Finding(
+                "files_waiting",
+                f"files_waiting:{feed}",
+                graver_if(True, feed),
+                f"{count} files of {feed} have waited up to {oldest:.0f} minutes to be loaded (objective {minutes})",
+                "c360 run",
+                FEED_TABLES[feed],
+                {"files": count, "minutes": round(oldest)},
+            )
+
+
+@condition("disk_nearly_full")
+def disk_nearly_full(view: View) -> Iterator[Finding]:
+    """The disk under C360_HOME, which holds the embedded warehouse, the landing zone and the logs, runs out of room."""
+    usage = shutil.disk_usage(view.settings.home)
+    wanted = view.settings.disk_free_mb * 1_000_000
+    if usage.free < wanted:
+        yield Finding(
+            "disk_nearly_full",
+            "disk_nearly_full:home",
+            "critical" if usage.free < wanted / 4 else "warning",
+            f"{usage.free / 1e9:.1f} GB are free on the disk of C360_HOME (wanted {wanted / 1e9:.1f} GB)",
+            "c360 tidy",
+            EVERY_TABLE,
+            {"free_bytes": usage.free, "total_bytes": usage.total},
         )
 
 
@@ -117,19 +217,20 @@ def gate_failed(view: View) -> Iterator[Finding]:
             continue
         failing = view.rows(
             """
-            select suite, expectation, column_name, unexpected_count, outcome from ops.gate_results
-            where run_id = %(run)s and outcome <> 'passed' and severity = 'critical' order by checked_at limit 5
+            select gate, suite, expectation, column_name, unexpected_count, outcome, detail from ops.gate_results
+            where run_id = %(run)s and (outcome = 'crashed' or (outcome = 'failed' and severity = 'critical'))
+            order by checked_at limit 5
             """,
             run=row["run_id"],
         )
         yield Finding(
             "gate_failed",
-            f"gate_failed:{row['kind']}",
+            f"gate_failed:{row['line']}",
             "critical",
             f"Run {row['run_id']} ({row['kind']}) was not published: {row['error']}",
-            row["next_step"] or f"c360 why {row['run_id']}",
+            _first_command(row["next_step"]) or f"c360 why {row['run_id']}",
             EVERY_TABLE,
-            {"run_id": row["run_id"], "failing": failing},
+            {"run_id": row["run_id"], "failing": failing, "next_step": row["next_step"]},
         )
 
 
@@ -141,27 +242,58 @@ def run_failed(view: View) -> Iterator[Finding]:
             continue
         yield Finding(
             "run_failed",
-            f"run_failed:{row['kind']}",
+            f"run_failed:{row['line']}",
             "critical" if row["failures"] >= 3 else "warning",
             f"Run {row['run_id']} ({row['kind']}) failed, {row['failures']} in a row: {row['error']}",
-            row["next_step"] or f"c360 why {row['run_id']}",
+            _first_command(row["next_step"]) or "c360 run",
             EVERY_TABLE,
-            {"run_id": row["run_id"], "failures": row["failures"]},
+            {"run_id": row["run_id"], "failures": row["failures"], "next_step": row["next_step"]},
         )
 
 
+def _first_command(next_step: str | None) -> str:
+    """The first command that a next step names: on-call wants a line to paste, the sentence stands in the story."""
+    import re
+
+    found = re.search(r"`(c360 [^`]+)`", next_step or "")
+    return found[1] if found else ""
+
+
 def _newest_runs(view: View) -> list[dict[str, Any]]:
-    """The newest ended run of each kind, with how many have failed since the last good one."""
+    """The newest run of each line (what is built live, the daily tables, the churn model), with how many have failed
+    since the last good one.
+
+    An as-of build is not among them: it touches nothing that is published, and who asked for it saw it fail. A run
+    that still says "running" though nobody holds the writer lock has died. An idle run says nothing about a gate
+    that was not passed: it found no work, and what the gate refused is as it was.
+    """
     return view.rows(
         """
-        select distinct on (r.kind) r.kind, r.run_id, r.state, r.next_step,
-            left(coalesce(r.error, 'no message'), 600) as error,
-            (select count(*) from ops.runs as f
-             where f.kind = r.kind and f.state in ('failed', 'blocked') and f.run_id > coalesce(
-                (select max(g.run_id) from ops.runs as g
-                          where g.kind = r.kind and g.state in ('succeeded', 'idle')), 0)) as failures
-        from ops.runs as r where r.state <> 'running' order by r.kind, r.run_id desc
-        """
+        with told as (
+            select run_id, kind, next_step, error,
+                case when kind in ('build', 'rebuild') then 'build' else kind end as line,
+                case when state = 'running' then 'failed' else state end as state
+            from ops.runs
+            where kind <> 'as_of' and (state <> 'running' or (
+                kind <> 'fit' and started_at < now() - interval '15 seconds' and not exists (
+                    select from pg_locks as l where l.locktype = 'advisory' and l.granted and l.objid = %(lock)s
+                    and l.database = (select oid from pg_database where datname = current_database()))))
+        ),
+        worked as (
+            select * from told as t where state <> 'idle' or not exists (
+                select from told as b where b.line = t.line and b.run_id < t.run_id and b.state = 'blocked'
+                and not exists (select from told as g where g.line = t.line and g.state = 'succeeded'
+                                and g.run_id between b.run_id and t.run_id))
+        )
+        select distinct on (r.line) r.line, r.kind, r.run_id, r.state, r.next_step,
+            left(coalesce(r.error, 'the process died before it could say why'), 600) as error,
+            (select count(*) from worked as f
+             where f.line = r.line and f.state in ('failed', 'blocked') and f.run_id > coalesce(
+                (select max(g.run_id) from worked as g
+                 where g.line = r.line and g.state in ('succeeded', 'idle')), 0)) as failures
+        from worked as r order by r.line, r.run_id desc
+        """,
+        lock=WRITER_LOCK,
     )
 
 
@@ -172,8 +304,11 @@ def run_stuck(view: View) -> Iterator[Finding]:
         """
         select run_id, kind, trigger, extract(epoch from now() - started_at)::bigint as seconds
         from ops.runs where state = 'running' and started_at < now() - make_interval(mins => %(minutes)s)
+          and exists (select from pg_locks as l where l.locktype = 'advisory' and l.granted and l.objid = %(lock)s
+                      and l.database = (select oid from pg_database where datname = current_database()))
         """,
         minutes=view.settings.run_stuck_minutes,
+        lock=WRITER_LOCK,
     ):
         yield Finding(
             "run_stuck",
@@ -228,7 +363,7 @@ def feed_late(view: View) -> Iterator[Finding]:
         yield Finding(
             "feed_late",
             f"feed_late:{row['feed']}",
-            "warning",
+            graver_if(row["minutes"] >= 2 * row["objective_minutes"], row["feed"]),
             f"Nothing has landed for {row['feed']} for {row['minutes'] // 60} h {row['minutes'] % 60} min "
             f"(objective {row['objective_minutes'] // 60} h)",
             "c360 status",
@@ -304,6 +439,30 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
         )
 
 
+@condition("model_drift")
+def model_drift(view: View) -> Iterator[Finding]:
+    """The newest fit of the churn model was judged and not promoted: the last good version goes on scoring."""
+    if not _exists(view, "marts.churn_model_versions"):
+        return
+    for row in view.rows(
+        """
+        select model_version, decision, as_of_on, fitted_at from marts.churn_model_versions
+        order by model_version desc limit 1
+        """
+    ):
+        if row["decision"] not in {"promoted", "not_fitted"}:
+            yield Finding(
+                "model_drift",
+                "model_drift:churn",
+                "warning",
+                f"Churn model version {row['model_version']} of {row['as_of_on']} was not promoted "
+                f"({row['decision']}): an older version scores",
+                "c360 churn evaluate",
+                ("marts.customer_churn",),
+                {"model_version": row["model_version"], "decision": row["decision"]},
+            )
+
+
 @condition("ledger_unbalanced")
 def ledger_unbalanced(view: View) -> Iterator[Finding]:
     """A batch whose rows do not add up: the one thing that must never be (design, principle 1)."""
@@ -312,7 +471,7 @@ def ledger_unbalanced(view: View) -> Iterator[Finding]:
         select batch_id, feed, landed_rows, loaded_rows + quarantined_rows + released_rows + discarded_rows
             + duplicate_rows + erased_rows + refused_rows as explained_rows
         from ops.batches
-        where state in ('loaded', 'published', 'held') and landed_rows <> loaded_rows + quarantined_rows
+        where landed_rows <> loaded_rows + quarantined_rows
             + released_rows + discarded_rows + duplicate_rows + erased_rows + refused_rows
         """
     ):

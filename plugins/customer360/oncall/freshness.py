@@ -1,7 +1,8 @@
 """How old each feed and table is, against its objective, kept for graphs and shown as an error budget.
 
-Two measures, in minutes: ``landing`` (since the feed's last file landed) and ``publication`` (how long the oldest
-loaded batch of the table's feeds has waited; for daily tables since the end of the day they are of).
+Three measures, in minutes: ``landing`` (since the feed's last file landed), ``publication`` (how long the oldest
+loaded batch of the table's feeds has waited; for daily tables since the end of the day they are of) and ``event``
+(since the newest thing that the published table tells of happened at its source).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from customer360.errors import ConfigurationError
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
@@ -20,7 +22,31 @@ _FEEDS_OF = {
     "fct_tickets": ("support_tickets",),
 }
 _DAILY = ("customer_loyalty", "customer_churn")
+_EVENT_TIMES = {"fct_orders": "updated_at", "fct_sessions": "ended_at", "fct_tickets": "updated_at"}
 _KEEP_DAYS = 90
+
+
+def configure(connection: Connection, settings: Settings) -> None:
+    """Bring the configured objectives (C360_FRESHNESS_OBJECTIVES) into ops.freshness_objectives.
+
+    Raises:
+        ConfigurationError: the setting cannot be read, or names no known subject and measure.
+    """
+    for entry in filter(None, (part.strip() for part in settings.freshness_objectives.split(","))):
+        name, _, minutes = entry.partition("=")
+        subject, _, measured = name.strip().partition(".")
+        changed = 0
+        if minutes.strip().isdigit() and int(minutes) > 0:
+            changed = connection.execute(
+                "update ops.freshness_objectives set objective_minutes = %s where subject = %s and measure = %s",
+                [int(minutes), subject, measured],
+            ).rowcount
+        if not changed:
+            known = connection.execute("select subject || '.' || measure from ops.freshness_objectives order by 1")
+            raise ConfigurationError(
+                f"C360_FRESHNESS_OBJECTIVES: {entry!r} sets no objective.",
+                f"Write subject.measure=minutes; there are {', '.join(row[0] for row in known.fetchall())}.",
+            )
 
 
 def measure(connection: Connection, settings: Settings) -> list[dict[str, Any]]:
@@ -78,6 +104,11 @@ def _age_minutes(connection: Connection, settings: Settings, subject: str, measu
             select extract(epoch from now() - max(landed_at)) / 60 from ops.batches
             where feed = %(subject)s and not is_history and state not in ('refused', 'duplicate')
             """
+    elif measure_name == "event":
+        found = connection.execute("select to_regclass(%s) is not null", [f"marts.{subject}"]).fetchone()
+        if not found or not found[0]:
+            return None
+        statement = f"select extract(epoch from now() - max({_EVENT_TIMES[subject]})) / 60 from marts.{subject}"
     elif subject in _DAILY:
         statement = """
             select greatest(0, extract(epoch from now() - (max(as_of_on) + 1)::timestamp at time zone %(zone)s) / 60)

@@ -35,10 +35,11 @@ def synchronise(connection: Connection, findings: list[Finding]) -> list[Change]
         connection.execute("select pg_advisory_xact_lock(360003)")  # two monitors must not announce twice
         opened = {row["dedupe_key"]: row for row in _open(connection)}
         muted = {row[0] for row in connection.execute("select dedupe_key from ops.incident_mutes").fetchall()}
+        present = {finding.key for finding in findings}
         for finding in findings:
             known = opened.pop(finding.key, None)
             if known is None:
-                if finding.key not in muted:
+                if finding.key not in muted and not finding.is_explained_by(present | set(opened)):
                     changes.append(Change(_insert(connection, finding), "opened"))
                 continue
             if _refresh(connection, known, finding):
@@ -52,7 +53,6 @@ def synchronise(connection: Connection, findings: list[Finding]) -> list[Change]
                     [gone["incident_id"]],
                 )
                 changes.append(Change(gone["incident_id"], "closed"))
-        present = {finding.key for finding in findings}
         connection.execute(  # a mute lasts as long as its cause
             "delete from ops.incident_mutes where not dedupe_key = any(%s)", [list(present)]
         )

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from customer360 import warehouse
 from customer360.settings import Settings
@@ -50,9 +51,14 @@ def exposition(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def address_file(settings: Settings) -> Path:
+    """The file that tells where the counters are, while they are served."""
+    return settings.home / "metrics.url"
+
+
 @contextlib.contextmanager
 def serve(settings: Settings) -> Iterator[str]:
-    """Serve ``/metrics`` on 127.0.0.1 while the block runs; yields the address. Port 0 takes a free one."""
+    """Serve ``/metrics`` while the block runs; yields the address, which ``C360_HOME/metrics.url`` holds meanwhile."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,11 +77,14 @@ def serve(settings: Settings) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             """Scrapes are not news."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", settings.metrics_port), Handler)
+    server = ThreadingHTTPServer((settings.metrics_host, settings.metrics_port), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/metrics"
+        found = f"http://{settings.metrics_host}:{server.server_port}/metrics"
+        address_file(settings).write_text(found)
+        yield found
     finally:
+        address_file(settings).unlink(missing_ok=True)
         server.shutdown()
         server.server_close()

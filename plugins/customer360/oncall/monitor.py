@@ -1,7 +1,8 @@
 """The monitor: a small process of its own that looks, writes incidents, tells people, and serves its counters.
 
 It depends on the warehouse alone: not on Airflow, and not on the task that failed. Without a warehouse it says so
-on every channel that needs none and tries again.
+on every channel and tries again; it never starts the embedded server itself, for a monitor that heals what it
+should report hides it.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from customer360 import warehouse
-from customer360.errors import Customer360Error
+from customer360 import server, warehouse
+from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
 from customer360.oncall import alerts, freshness, incidents
 from customer360.oncall.airflow_conditions import look_at_airflow
 from customer360.oncall.conditions import Finding, View, look
 from customer360.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+# A server that recovers from a crash, or that somebody restarts, is away for one look and not for two.
+_LOOKS_BEFORE_AWAY = 2
 
 
 @dataclass(frozen=True)
@@ -35,20 +40,13 @@ def look_once(settings: Settings) -> Look:
     Raises:
         WarehouseUnavailableError: there is nothing to look at.
     """
+    findings = _configure(settings)
     with warehouse.connect("oncall", settings, autocommit=True, application_name="customer360 monitor") as reader:
-        findings = look(View(reader, settings))
+        findings += look(View(reader, settings))
     try:
         findings += look_at_airflow(settings)
     except Exception as error:  # the database of Airflow may be away; what the warehouse shows is still told
-        findings.append(
-            Finding(
-                "condition_blind",
-                "condition_blind:airflow",
-                "warning",
-                f"The monitor cannot look at Airflow: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-                "c360 up",
-            )
-        )
+        findings.append(_blind("airflow", error, "c360 up"))
     with warehouse.connect("owner", settings, autocommit=True, application_name="customer360 monitor") as connection:
         changes = incidents.synchronise(connection, findings)
         freshness.measure(connection, settings)
@@ -56,34 +54,89 @@ def look_once(settings: Settings) -> Look:
     return Look(findings, changes, sent)
 
 
+def _configure(settings: Settings) -> list[Finding]:
+    if not settings.freshness_objectives:
+        return []
+    try:
+        with warehouse.connect("owner", settings, application_name="customer360 monitor") as connection:
+            freshness.configure(connection, settings)
+    except ConfigurationError as error:
+        return [_blind("freshness", error, "c360 monitor --once")]
+    return []
+
+
+def _blind(what: str, error: Exception, command: str) -> Finding:
+    words = (str(error).splitlines() or ["no message"])[0][:200]
+    return Finding(
+        "condition_blind",
+        f"condition_blind:{what}",
+        "warning",
+        f"The monitor cannot look at {what}: {type(error).__name__}: {words}",
+        command,
+    )
+
+
 def watch(settings: Settings, stop: threading.Event | None = None) -> None:
-    """Look every ``monitor_seconds`` until ``stop`` is set, and serve the counters for Prometheus."""
+    """Look every ``monitor_seconds`` until ``stop`` is set or the installation's folder is gone, and serve counters."""
     from customer360.oncall.metrics import serve
 
     stop = stop or threading.Event()
-    was_away = False
+    absence = _Absence(settings)
     with serve(settings) as address:
         _log.info("Counters at %s", address)
-        while not stop.is_set():
+        while not stop.is_set() and settings.home.exists():
             try:
+                if settings.is_embedded and not server.is_running(settings):
+                    raise WarehouseUnavailableError("The embedded server does not run.", "Run `c360 up --no-airflow`.")
                 look_once(settings)
-                was_away = False
+                absence.is_over()
             except Customer360Error as error:
-                if not was_away:
-                    _tell_without_warehouse(settings, str(error))
-                was_away = True
+                absence.goes_on(str(error))
             except Exception:
                 _log.exception("This look failed; the next one is in %s s", settings.monitor_seconds)
             stop.wait(settings.monitor_seconds)
 
 
-def _tell_without_warehouse(settings: Settings, why: str) -> None:
-    """The warehouse is away, and with it the memory of what was told: say so once per absence of this process."""
-    for channel in alerts.channels(settings):
-        try:
-            channel.send(
-                "[customer360] CRITICAL opened: the warehouse does not answer",
-                f"{why}\nFeels it: everything\nDo: c360 up --no-airflow\ndocs/runbooks/warehouse_away.md",
+class _Absence:
+    """The warehouse is away, and with it the memory of what was told: this process remembers it until it is back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._looks = 0
+        self._since = datetime.now(UTC)
+
+    def goes_on(self, why: str) -> None:
+        """Another look found no warehouse; the second in a row tells everybody, once."""
+        if self._looks == 0:
+            self._since = datetime.now(UTC)
+        self._looks += 1
+        if self._looks == _LOOKS_BEFORE_AWAY:
+            self._tell(
+                "CRITICAL opened: the warehouse does not answer",
+                f"{why}\nFeels it: everybody\nDo: c360 up --no-airflow\ndocs/runbooks/warehouse_away.md",
             )
-        except OSError as error:
-            _log.warning("The %s channel does not answer: %s", channel.name, type(error).__name__)
+
+    def is_over(self) -> None:
+        """The warehouse answers: say how long it was away, and enter that among the incidents."""
+        if self._looks >= _LOOKS_BEFORE_AWAY:
+            with warehouse.connect("owner", self._settings) as connection:
+                connection.execute(
+                    """
+                    insert into ops.incidents (kind, dedupe_key, severity, summary, tables, runbook, command,
+                                               first_seen_at, closed_at, closed_by, seen_count)
+                    values ('warehouse_away', 'warehouse_away', 'critical', 'The warehouse did not answer', '{*}',
+                            'runbooks/warehouse_away.md', 'c360 up --no-airflow', %s, now(),
+                            'the state is good again', %s)
+                    """,
+                    [self._since, self._looks],
+                )
+            minutes, seconds = divmod(int((datetime.now(UTC) - self._since).total_seconds()), 60)
+            self._tell("CRITICAL closed: the warehouse answers again", f"Lasted: {minutes} min {seconds} s")
+        self._looks = 0
+
+    def _tell(self, subject: str, text: str) -> None:
+        for channel in alerts.channels(self._settings):
+            try:
+                channel.send(f"[customer360] {subject}", text)
+            except OSError as error:
+                _log.warning("The %s channel does not answer: %s", channel.name, type(error).__name__)
