@@ -7,11 +7,22 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
-    from customer360 import cli_demo, cli_front_door, cli_oncall, cli_sample, cli_stack, cli_warehouse
+    from customer360 import (
+        cli_churn,
+        cli_demo,
+        cli_front_door,
+        cli_oncall,
+        cli_quarantine,
+        cli_sample,
+        cli_stack,
+        cli_warehouse,
+    )
 
     cli_warehouse.register(app)
     cli_front_door.register(app)
+    cli_quarantine.register(app)
     cli_stack.register(app)
     cli_demo.register(app)
     cli_sample.register(app)
     cli_oncall.register(app)
+    cli_churn.register(app)

@@ -89,7 +89,7 @@ def _unbuilt_feeds(settings: Settings) -> tuple[str, ...]:
 
 
 def is_daily_due(settings: Settings) -> bool:
-    """Whether something is published and today's daily pass over it has not been made.
+    """Whether something is published and today's daily pass is still to be made, or is older than a churn model's fit.
 
     A pass over an empty warehouse does not count: the first customers of an installation get their daily figures on
     the day they arrive.
@@ -102,6 +102,9 @@ def is_daily_due(settings: Settings) -> bool:
                 select exists (select from ops.publications where kind <> 'daily') and not exists (
                     select from ops.publications where kind = 'daily' and as_of_on >= %s
                         and published_at > (select min(published_at) from ops.publications where kind <> 'daily')
+                        and published_at > coalesce(
+                            (select max(finished_at) from ops.runs where kind = 'fit' and state = 'succeeded'),
+                            '-infinity')
                 )
                 """,
                 [settings.today()],

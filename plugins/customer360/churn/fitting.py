@@ -6,10 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from customer360 import warehouse
 from customer360.churn import protocol, versions
+from customer360.churn.picture import draw
 from customer360.churn.snapshots import WarehouseSource, scratch_schemas
 from customer360.churn.statuses import FitStatus, PromotionDecision
 from customer360.progress import Progress, Silent
@@ -26,6 +28,7 @@ class FitSummary:
     model_version: int
     as_of_on: date
     evaluation: dict[str, Any]
+    picture: Path
 
     @property
     def is_promoted(self) -> bool:
@@ -69,7 +72,8 @@ def fit(
         fitted, report = _fit_and_judge(settings, source, horizon, test_at, progress)
         with warehouse.connect("transformer", settings) as connection:
             version = versions.save(connection, fitted, as_of_on=today, run_id=run_id)
-    return FitSummary(run_id, version, today, {"model_version": version, "as_of_on": today.isoformat(), **report})
+    report = {"model_version": version, "as_of_on": today.isoformat(), **report}
+    return FitSummary(run_id, version, today, report, _picture(settings, version, report))
 
 
 def evaluate(
@@ -94,6 +98,14 @@ def evaluate(
     source = WarehouseSource(settings, today, None, progress)
     _, report = _fit_and_judge(settings, source, horizon, test_at, progress)
     return {"as_of_on": today.isoformat(), **report}
+
+
+def _picture(settings: Settings, version: int, report: dict[str, Any]) -> Path:
+    """Draw the evaluation of a version beside the logs of the product."""
+    path = settings.home / "churn" / f"version_{version}.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(draw(report))
+    return path
 
 
 def _fit_and_judge(

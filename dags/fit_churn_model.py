@@ -1,0 +1,48 @@
+"""Fits the churn model on snapshots of the past, tests it once, and promotes it if it beats the baseline.
+
+**Runs on** Monday nights, and on demand.
+**Produces** one version with its evaluation; the daily pass that it wakes publishes it and scores with it.
+**Re-run** at any time: each run is a version of its own, and only a better one serves.
+**Broken?** `docs/runbooks/fit_churn_model.md`
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import CronTriggerTimetable, Param, dag, task
+
+from customer360.airflow_assets import DAILY_DUE
+from customer360.airflow_conventions import conventions
+from customer360.settings import get_settings
+
+
+@dag(
+    schedule=CronTriggerTimetable("30 1 * * 1", timezone=get_settings().business_timezone),
+    params={
+        "as_of_on": Param(
+            None,
+            type=["null", "string"],
+            format="date",
+            title="As of",
+            description="Empty: the business date of today.",
+        ),
+        "horizon_days": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Horizon",
+            description="Days without an order that count as churn, from now on. Empty: as it is.",
+        ),
+    },
+    **conventions(__file__, __doc__, tags=["build"], timeout=timedelta(hours=2)),
+)
+def fit_churn_model():
+    @task(outlets=[DAILY_DUE])
+    def fit_model(params=None):
+        from customer360.churn import tasks
+
+        return tasks.fit_model(params["as_of_on"], params["horizon_days"])
+
+    fit_model()
+
+
+fit_churn_model()
