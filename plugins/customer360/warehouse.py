@@ -55,6 +55,9 @@ def url(role: Role, settings: Settings, *, database: str | None = None) -> str:
         WarehouseUnavailableError: the embedded server does not start.
     """
     password = _passwords(settings).get(role)
+    if password is None and settings.is_embedded:
+        set_up(settings)  # the first command on a fresh machine needs no other before it
+        password = _passwords(settings).get(role)
     if password is None:
         raise ConfigurationError(f"The role {role} has no password here yet.", "Run `c360 up --no-airflow`.")
     parts = urlsplit(_admin_url(settings))
