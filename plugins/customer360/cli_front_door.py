@@ -1,9 +1,10 @@
-"""``c360 land``, ``c360 ingest``: files into the landing zone, and from there through the gate into raw."""
+"""``c360 land``, ``ingest``, ``hold``, ``unhold``, ``replay``, ``tidy``: files and batches at the front door."""
 
 from __future__ import annotations
 
 import json as json_module
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from rich.table import Table
 from customer360.settings import get_settings
 
 _console = Console()
+BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who decides it; by default, who runs the command.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
@@ -21,6 +24,10 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("land")(land)
     app.command("ingest")(ingest)
+    app.command("hold")(hold)
+    app.command("unhold")(unhold)
+    app.command("replay")(replay)
+    app.command("tidy")(tidy)
 
 
 def land(
@@ -86,3 +93,78 @@ def _table(summary: object) -> Table:
             batch.error,
         )
     return table
+
+
+def hold(batch: int, because: BecauseOption, by: ByOption = "", json: JsonOption = False) -> None:
+    """Take a loaded batch out of the build: the next run makes the tables without its rows."""
+    from customer360 import ledger, replay
+
+    changed = replay.hold(get_settings(), batch, who=by or ledger.me(), why=because)
+    _say_switched(batch, "held", changed, json, "The next `c360 run` publishes without it; `c360 unhold` undoes this.")
+
+
+def unhold(batch: int, because: BecauseOption, by: ByOption = "", json: JsonOption = False) -> None:
+    """Let a held batch back into the build."""
+    from customer360 import ledger, replay
+
+    changed = replay.unhold(get_settings(), batch, who=by or ledger.me(), why=because)
+    _say_switched(batch, "let go", changed, json, "The next `c360 run` takes its rows again.")
+
+
+def _say_switched(batch: int, what: str, changed: bool, json: bool, then: str) -> None:
+    if json:
+        typer.echo(json_module.dumps({"batch_id": batch, "changed": changed}))
+    elif changed:
+        _console.print(f"Batch {batch} is {what}. {then}")
+    else:
+        _console.print(f"Batch {batch} was {what} already.")
+
+
+def replay(
+    because: BecauseOption,
+    batch: Annotated[int | None, typer.Option(help="This batch")] = None,
+    feed: Annotated[str | None, typer.Option(help="Batches of this feed")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Batches that landed since then (UTC)")] = None,
+    state: Annotated[str | None, typer.Option(help="Batches in this state: failed, refused, held, …")] = None,
+    by: ByOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Process batches again from their files. Exit code 1 unless each of them is loaded."""
+    from customer360 import ledger
+    from customer360 import replay as replaying
+
+    summary = replaying.replay(
+        get_settings(),
+        who=by or ledger.me(),
+        why=because,
+        batch_id=batch,
+        feed=feed,
+        since=since.replace(tzinfo=UTC) if since and since.tzinfo is None else since,
+        state=state,
+    )
+    if json:
+        typer.echo(
+            json_module.dumps({"batches": [asdict(b) for b in summary.batches], "impossible": summary.impossible})
+        )
+    else:
+        for one in summary.batches:
+            _console.print(f"Batch {one.batch_id} ({one.file_name}): {one.state}. {one.error}", highlight=False)
+        for number, reason in summary.impossible.items():
+            _console.print(f"Batch {number} cannot be processed again: {reason}.", highlight=False)
+        _console.print(f"{summary}. Next: `c360 run`.")
+    if summary.impossible or any(one.state != "loaded" for one in summary.batches):
+        raise typer.Exit(1)
+
+
+def tidy(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Remove landed files that are old (C360_LANDED_FILE_DAYS) and published. Raw, quarantine, ledger stay."""
+    from customer360 import replay
+
+    summary = replay.tidy(get_settings(), now=datetime.now(UTC), dry_run=dry_run)
+    if json:
+        typer.echo(json_module.dumps({**asdict(summary), "dry_run": dry_run}))
+    else:
+        _console.print(("Would be done: " if dry_run else "") + str(summary) + ".")

@@ -243,7 +243,10 @@ def _mark_seen(connection: Connection, file: LandedFile, batch_id: int) -> None:
 # --- loading ---------------------------------------------------------------------------------------------------------
 
 
-def claim(connection: Connection, batch_id: int, *, lease_seconds: float) -> int | None:
+NEW = ("landed", "failed")
+
+
+def claim(connection: Connection, batch_id: int, *, lease_seconds: float, states: Sequence[str] = NEW) -> int | None:
     """Take a batch for loading; returns the fencing token, or None when somebody else is at it or has done it.
 
     The lock belongs to ``connection``'s session: a killed loader frees it at once. A loader that is merely stuck
@@ -255,10 +258,11 @@ def claim(connection: Connection, batch_id: int, *, lease_seconds: float) -> int
         row = connection.execute(
             """
             update ops.batches
-            set attempts = attempts + 1, state = 'landed', error = null, heartbeat_at = clock_timestamp()
-            where batch_id = %s and state in ('landed', 'failed') returning attempts
+            set attempts = attempts + 1, state = case state when 'failed' then 'landed' else state end,
+                error = null, heartbeat_at = clock_timestamp()
+            where batch_id = %s and state = any(%s) returning attempts
             """,
-            [batch_id],
+            [batch_id, list(states)],
         ).fetchone()
     except psycopg.errors.UniqueViolation:
         # It failed once, and the same content was landed and taken in again under another name since.
@@ -317,7 +321,7 @@ def _take_over(connection: Connection, batch_id: int, lease_seconds: float) -> b
     return False
 
 
-def beat(connection: Connection, batch_id: int, token: int) -> None:
+def beat(connection: Connection, batch_id: int, token: int, *, states: Sequence[str] = NEW) -> None:
     """Say that the load goes on.
 
     Raises:
@@ -325,8 +329,8 @@ def beat(connection: Connection, batch_id: int, token: int) -> None:
     """
     cursor = connection.execute(
         "update ops.batches set heartbeat_at = clock_timestamp() where batch_id = %s and attempts = %s "
-        "and state = 'landed'",
-        [batch_id, token],
+        "and state = any(%s)",
+        [batch_id, token, list(states)],
     )
     if cursor.rowcount != 1:
         raise FencedError(f"batch {batch_id} was taken over")
@@ -352,6 +356,7 @@ def finish(
     unknown_fields: dict[str, int],
     gated_at: datetime | None,
     warning: str = "",
+    states: Sequence[str] = NEW,
 ) -> None:
     """Enter what became of a batch's rows, in the transaction that brought them in. The caller commits.
 
@@ -363,8 +368,10 @@ def finish(
         update ops.batches
         set state = 'loaded', landed_rows = %s, loaded_rows = %s, quarantined_rows = %s, duplicate_rows = %s,
             reading = %s, unknown_fields = %s, gated_at = %s, loaded_at = clock_timestamp(), error = null,
-            warning = nullif(concat_ws('; ', warning, nullif(%s, '')), ''), claimed_at = null, claimed_by = null
-        where batch_id = %s and attempts = %s and state = 'landed'
+            warning = case when position(%s in coalesce(warning, '')) > 0 then warning
+                           else concat_ws('; ', warning, %s) end,
+            claimed_at = null, claimed_by = null
+        where batch_id = %s and attempts = %s and state = any(%s)
         """,
         [
             counts.landed,
@@ -375,13 +382,15 @@ def finish(
             Jsonb(unknown_fields),
             gated_at,
             warning,
+            warning,
             batch_id,
             token,
+            list(states),
         ],
     )
     if cursor.rowcount != 1:
         raise FencedError(f"batch {batch_id} was taken over")
-    if unknown_fields:
+    if unknown_fields and tuple(states) == NEW:  # a replay finds what was counted before
         connection.execute(
             """
             insert into ops.unknown_fields as u (feed, field, first_batch_id, row_count)

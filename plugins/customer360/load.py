@@ -143,21 +143,26 @@ def _outcome(batch: Batch) -> BatchOutcome:
     )
 
 
-def load_batch(settings: Settings, batch: Batch, progress: Progress | None = None) -> BatchOutcome | None:
+def load_batch(
+    settings: Settings, batch: Batch, progress: Progress | None = None, *, replay: bool = False
+) -> BatchOutcome | None:
     """Load one batch; None when another loader is at it or has done it.
+
+    Args:
+        replay: the batch was loaded before, and what it brought in is replaced. The caller holds the writer lock.
 
     Raises:
         WarehouseUnavailableError: the warehouse went away and did not come back.
     """
     for attempt in (1, 2):
         try:
-            return _load_once(settings, batch, progress or Silent())
+            return _load_once(settings, batch, progress or Silent(), replay)
         except psycopg.OperationalError as error:
             # The connection broke: cut by an operator, or the server went down. What the server has committed
             # counts, whether or not its answer arrived.
             logger.warning("Batch %s: the connection broke (%s)", batch.batch_id, _plain(error))
             after = _state_after_break(settings, batch.batch_id)
-            if after is not None and after.state not in {"landed", "failed"}:
+            if after is not None and after.state not in {"landed", "failed"} and not replay:
                 return _outcome(after)
             if attempt == 2:
                 return _failed(settings, batch, _plain(error))
@@ -179,37 +184,43 @@ def _failed(settings: Settings, batch: Batch, reason: str) -> BatchOutcome | Non
     return _outcome(after) if after else None
 
 
-def _load_once(settings: Settings, batch: Batch, progress: Progress) -> BatchOutcome | None:
+def _load_once(settings: Settings, batch: Batch, progress: Progress, replay: bool) -> BatchOutcome | None:
     with (
         warehouse.connect("loader", settings, application_name=f"customer360 load {batch.batch_id}") as connection,
         warehouse.connect("loader", settings, autocommit=True, application_name="customer360 ledger") as control,
     ):
-        token = ledger.claim(connection, batch.batch_id, lease_seconds=settings.load_lease_seconds)
+        token = ledger.claim(
+            connection, batch.batch_id, lease_seconds=settings.load_lease_seconds, states=_states(replay)
+        )
         if token is None:
             return None
         reach("load.claimed")
-        load = _Load(settings, batch, token, connection, control, progress)
+        load = _Load(settings, batch, token, connection, control, progress, replay)
+        broken = ""
         try:
             load.run()
         except FencedError:
-            connection.rollback()
+            _undo(connection)
             return None
         except UnreadableFileError as error:
             connection.rollback()
-            ledger.refuse(control, batch.batch_id, token, str(error), load.counts.landed)
-        except (psycopg.errors.DiskFull, psycopg.errors.InsufficientResources) as error:
-            _undo(connection)
-            ledger.fail(control, batch.batch_id, token, f"the warehouse's disk is full ({_plain(error)})")
-        except FileNotFoundError:
-            connection.rollback()
-            ledger.fail(control, batch.batch_id, token, "its file was taken away from the landing zone")
+            broken = str(error)
+            ledger.refuse(control, batch.batch_id, token, broken, load.counts.landed)
+        except psycopg.errors.DiskFull as error:
+            broken = f"the warehouse's disk is full ({_plain(error)}); make room, then run `c360 run`"
         except psycopg.OperationalError:
             raise
+        except FileNotFoundError:
+            broken = "its file was taken away from the landing zone"
         except Exception as error:
-            _undo(connection)
             logger.exception("Batch %s could not be loaded", batch.batch_id)
-            ledger.fail(control, batch.batch_id, token, f"{type(error).__name__}: {_plain(error)}")
+            broken = f"{type(error).__name__}: {_plain(error)}"
+        if broken:
+            _undo(connection)
+            ledger.fail(control, batch.batch_id, token, broken)
         after = ledger.batch(control, batch.batch_id)
+    if replay and broken:  # what it brought in before is untouched, and so is its state
+        return BatchOutcome(batch.batch_id, batch.feed, batch.file_name, "failed", error=broken)
     return _outcome(after) if after else None
 
 
@@ -248,8 +259,10 @@ class _Load:
         connection: Connection,
         control: Connection,
         progress: Progress,
+        replay: bool,
     ) -> None:
-        self.settings, self.batch, self.token = settings, batch, token
+        self.settings, self.batch, self.token, self.is_replay = settings, batch, token, replay
+        self.closed: dict[int, str] = {}
         self.connection, self.control, self.progress = connection, control, progress
         self.feed: Feed = FEEDS[batch.feed]
         self.counts = Counts()
@@ -265,12 +278,14 @@ class _Load:
             source = open_source(self.feed, self.batch.file_name, stream)
             gate = LandingGate(self.feed, self.batch.landed_at)
             self.connection.execute("set local timezone = 'UTC'")
+            if self.is_replay:
+                self._take_back()
             repeats = Repeats(self.feed, size)
             ready = _ahead(self._gated(source.chunks, gate, repeats), beyond=size > _SMALL_FILE)
             with closing(ready):
                 for chunk in ready:
                     self._copy(chunk)
-                    ledger.beat(self.control, self.batch.batch_id, self.token)
+                    ledger.beat(self.control, self.batch.batch_id, self.token, states=_states(self.is_replay))
                     self.progress.note(f"{self.batch.file_name}: {self.counts.landed:,} rows")
         self._settle_suspects()
         reach("load.copied")
@@ -285,6 +300,7 @@ class _Load:
             unknown_fields=self.unknown_fields,
             gated_at=self.gated_at,
             warning=self._warning(),
+            states=_states(self.is_replay),
         )
         reach("load.finished")
         self.connection.commit()
@@ -292,11 +308,32 @@ class _Load:
 
     gated_at: datetime | None = None
 
+    def _take_back(self) -> None:
+        """Remove what the batch brought in before; its keys are dirty, as some may not come back.
+
+        Rows that left the quarantine have had their decision, which a replay does not reopen.
+        """
+        from customer360.replay import make_dirty
+
+        batch_id = self.batch.batch_id
+        make_dirty(self.connection, self.batch)
+        self.connection.execute(query(f"delete from raw.{self.feed.name} where batch_id = %s"), [batch_id])
+        self.connection.execute("delete from quarantine.rows where batch_id = %s and state = 'open'", [batch_id])
+        rows = self.connection.execute(
+            "select row_number, state from quarantine.rows where batch_id = %s", [batch_id]
+        ).fetchall()
+        self.closed = dict(rows)
+
     def _gated(self, chunks: Iterator[Chunk], gate: LandingGate, repeats: Repeats) -> Generator[_Ready, None, None]:
         """Runs in the reader's thread for all but small files."""
         for chunk in chunks:
             reasons = gate.check(chunk)
             good = np.arange(len(chunk))
+            closed = self._closed_rows(chunk)
+            for row in closed:
+                reasons.pop(row, None)
+            if closed:
+                good = np.setdiff1d(good, np.array(closed), assume_unique=True)
             if reasons:
                 good = np.setdiff1d(good, np.fromiter(reasons, np.int64, len(reasons)), assume_unique=True)
             suspects = repeats.suspects(chunk, good) if len(good) else good
@@ -306,6 +343,13 @@ class _Load:
             yield _Ready(
                 chunk, reasons, suspects, csv_of(chunk, self.batch.batch_id, None if whole else good), len(good)
             )
+
+    def _closed_rows(self, chunk: Chunk) -> list[int]:
+        """Rows of the chunk that were released or discarded before (on a replay only)."""
+        if not self.closed:
+            return []
+        first, last = int(chunk.row_numbers[0]), int(chunk.row_numbers[-1])
+        return sorted(number - first for number in self.closed if first <= number <= last)
 
     def _copy(self, ready: _Ready) -> None:
         if self.gated_at is None:
@@ -385,7 +429,9 @@ class _Load:
                 "raw_rows": [row[0]],
                 "ledger_rows": [self.counts.loaded],
                 "landed_rows": [self.counts.landed],
-                "accounted_rows": [self.counts.loaded + self.counts.quarantined + self.counts.duplicates],
+                "accounted_rows": [
+                    self.counts.loaded + self.counts.quarantined + self.counts.duplicates + len(self.closed)
+                ],
                 "last_row_number": [row[1]],
             }
         )
@@ -399,6 +445,11 @@ class _Load:
         )
         if outcome.blocked:
             raise gates.GateCrashedError(str(outcome), "Nothing was loaded. Run `c360 run` to try again.")
+
+
+def _states(replay: bool) -> tuple[str, ...]:
+    """The states in which a batch may be taken for loading."""
+    return ("loaded", "held", "published") if replay else ("landed", "failed")
 
 
 @cache

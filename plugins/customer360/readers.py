@@ -19,11 +19,10 @@ import msgspec
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
-from customer360.feeds import Feed
+from customer360.feeds import Feed, Field
 from customer360.records import (
     LONG_TEXT,
     MAX_BRACKETS,
@@ -31,12 +30,15 @@ from customer360.records import (
     Chunk,
     NumberText,
     Problems,
+    Unknown,
+    array_of_cells,
     arrow_type,
     conform,
     from_python,
     json_schema,
     loads,
     read_json_block,
+    unknown_in_elements,
 )
 
 BLOCK_BYTES = 24 << 20
@@ -423,9 +425,10 @@ class _Jsonl:
         for row, record in enumerate(parsed):
             extra = {name: value for name, value in record.items() if name not in self.known}
             for of in self.arrays:
-                extra |= _unknown_in_elements(of.name, of.element_names, record.get(of.name))
+                if inner := unknown_in_elements(of, record.get(of.name)):
+                    extra[of.name] = inner
             part.count_unknown(extra)
-            text = _json_text(_dumps(extra)) if extra else None
+            text = _json_text(dumps(extra)) if extra else None
             if text is not None and "\\u0000" in text:  # jsonb cannot hold it
                 part.note(RECORD, {row: "holds a NUL character in an unknown field"})
                 text = None
@@ -482,7 +485,7 @@ def _is_utf8(block: bytes) -> bool:
     return True
 
 
-def _fits(of: Any, value: Any) -> bool:
+def _fits(of: Field, value: Any) -> bool:
     """Whether Arrow's reader is likely to take a value; only a guess that saves time."""
     if value is None:
         return True
@@ -509,24 +512,14 @@ def _json_fault(error: ValueError) -> str:
     return "it cannot be read"
 
 
-def _unknown_in_elements(name: str, known: frozenset[str], value: Any) -> dict[str, Any]:
-    if not isinstance(value, list):
-        return {}
-    inner = [
-        {key: v for key, v in element.items() if key not in known} if isinstance(element, dict) else {}
-        for element in value
-    ]
-    return {name: inner} if any(inner) else {}
-
-
-def _dumps(value: Any) -> bytes:
+def dumps(value: Any) -> bytes:
     """JSON of what :func:`records.loads` gave, with each number as it was written."""
     if isinstance(value, NumberText):
         return value.encode() if value not in {"NaN", "Infinity", "-Infinity"} else json.dumps(str(value)).encode()
     if isinstance(value, dict):
-        return b"{" + b",".join(_dumps_text(key) + b":" + _dumps(v) for key, v in value.items()) + b"}"
+        return b"{" + b",".join(_dumps_text(key) + b":" + dumps(v) for key, v in value.items()) + b"}"
     if isinstance(value, list):
-        return b"[" + b",".join(map(_dumps, value)) + b"]"
+        return b"[" + b",".join(map(dumps, value)) + b"]"
     return _dumps_text(value)
 
 
@@ -655,7 +648,7 @@ class _Csv:
 
     def chunks(self, text: _Text) -> Iterator[Chunk]:
         rows = 0
-        for block in text.blocks(lambda block: _last_csv_record_end(block)):
+        for block in text.blocks(_last_csv_record_end):
             chunk = self.chunk(block, rows + 1)
             rows += len(chunk)
             if len(chunk):
@@ -665,48 +658,25 @@ class _Csv:
 
     def chunk(self, block: bytes, first_row: int) -> Chunk:
         """A block of whole records as one chunk."""
-        fast = self._fast(block)
-        if fast is not None:
-            columns, problems, spans = fast
-            count = len(spans)
+        columns = self._fast(block)
+        if columns is not None:
+            count = len(columns[self.header[0]])
+            record = _CsvTexts(self, block, count, columns)
+            return _typed_chunk(self.feed, columns, {}, count, first_row, record)
+        columns, problems, texts = self._slow(block)
+        return _typed_chunk(self.feed, columns, problems, len(texts), first_row, texts.__getitem__)
 
-            def record(row: int) -> str:
-                start, end = spans[row]
-                return _decoded(block[start:end].rstrip(b"\r\n"))
-
-        else:
-            columns, problems, texts = self._slow(block)
-            count = len(texts)
-
-            def record(row: int) -> str:
-                return texts[row]
-
-        return _typed_chunk(self.feed, columns, problems, count, first_row, record)
-
-    def _fast(self, block: bytes) -> tuple[dict[str, pa.Array], dict[str, Problems], np.ndarray] | None:
-        array = np.frombuffer(block, np.uint8)
-        ends = np.flatnonzero(array == 10)
-        has_quote = b'"' in block
-        if has_quote:
-            quotes = np.flatnonzero(array == 34)
-            ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        stops = ends + 1
-        blank = (stops - starts == 1) | ((stops - starts == 2) & (array[starts] == 13))
-        starts, stops = starts[~blank], stops[~blank]
+    def _fast(self, block: bytes) -> dict[str, pa.Array] | None:
         try:
             table = pv.read_csv(
                 pa.BufferReader(block),
                 read_options=pv.ReadOptions(column_names=self.header, block_size=len(block) + 1, use_threads=False),
-                parse_options=pv.ParseOptions(delimiter=self.delimiter, newlines_in_values=has_quote),
+                parse_options=pv.ParseOptions(delimiter=self.delimiter, newlines_in_values=b'"' in block),
                 convert_options=pv.ConvertOptions(column_types=self.types, strings_can_be_null=False),
             )
         except (pa.ArrowInvalid, UnicodeDecodeError):
             return None
-        if table.num_rows != len(starts):
-            return None
-        columns = {name: _one(table.column(name)) for name in self.header}
-        return columns, {}, np.stack([starts, stops], axis=1)
+        return {name: _one(table.column(name)) for name in self.header}
 
     def _slow(self, block: bytes) -> tuple[dict[str, pa.Array], dict[str, Problems], list[str]]:
         lines = _split_lines(block)
@@ -767,19 +737,60 @@ class _Csv:
         texts.append(_decoded(raw.rstrip("\r\n").encode(errors="surrogateescape")))
 
 
+class _CsvTexts:
+    """The records of a CSV block as they came, found when the first one is asked for: few blocks have a bad row."""
+
+    def __init__(self, table: _Csv, block: bytes, count: int, columns: dict[str, pa.Array]) -> None:
+        self._table, self._block, self._count, self._columns = table, block, count, columns
+        self._spans: np.ndarray | None = None
+        self._texts: list[str] | None = None
+
+    def __call__(self, row: int) -> str:
+        if self._spans is None and self._texts is None:
+            self._find()
+        if self._spans is not None:
+            start, end = self._spans[row]
+            return _decoded(self._block[start:end].rstrip(b"\r\n"))
+        if self._texts is not None and len(self._texts) == self._count:
+            return self._texts[row]
+        out = io.StringIO()  # the two readers disagree on where records end; the cells are still those that were read
+        csv.writer(out, delimiter=self._table.delimiter, lineterminator="").writerow(
+            [column[row].as_py() for column in self._columns.values()]
+        )
+        return out.getvalue()
+
+    def _find(self) -> None:
+        array = np.frombuffer(self._block, np.uint8)
+        ends = np.flatnonzero(array == 10)
+        if b'"' in self._block:
+            ends = ends[np.searchsorted(np.flatnonzero(array == 34), ends) % 2 == 0]
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        stops = ends + 1
+        blank = (stops - starts == 1) | ((stops - starts == 2) & (array[starts] == 13))
+        spans = np.stack([starts[~blank], stops[~blank]], axis=1)
+        if len(spans) == self._count:
+            self._spans = spans
+        else:
+            self._texts = self._table._slow(self._block)[2]
+
+
 def _split_lines(block: bytes) -> list[str]:
     """Lines by line feeds alone: str.splitlines would also split at U+2028 and other characters of the text."""
     return [line + "\n" for line in block.decode(errors="surrogateescape").split("\n")[:-1]]
 
 
 def _last_csv_record_end(block: bytes) -> int:
-    """The position after the last line feed outside quotes."""
+    """The position after the last line feed outside quotes, or 0."""
+    end = block.rfind(b"\n") + 1
     if b'"' not in block:
-        return block.rfind(b"\n") + 1
+        return end
+    for _ in range(64):  # a quoted value seldom has more lines
+        if not end or block.count(b'"', 0, end) % 2 == 0:
+            return end
+        end = block.rfind(b"\n", 0, end - 1) + 1
     array = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(array == 10)
-    quotes = np.flatnonzero(array == 34)
-    outside = ends[np.searchsorted(quotes, ends) % 2 == 0]
+    outside = ends[np.searchsorted(np.flatnonzero(array == 34), ends) % 2 == 0]
     return int(outside[-1]) + 1 if len(outside) else 0
 
 
@@ -798,74 +809,64 @@ def _typed_chunk(
     """Type the columns of a CSV or Parquet block, and gather what no field of the feed claims."""
     part = _Part(np.arange(first_row, first_row + count, dtype=np.int64))
     part.problems = problems
+    inner: dict[str, Unknown] = {}
     for of in feed.fields:
-        if of.name in columns:
-            part.columns[of.name], unfit = conform(of, columns[of.name])
+        values = columns.get(of.name)
+        if values is None:
+            part.columns[of.name] = pa.nulls(count, arrow_type(of))
+        elif of.kind == "array" and pa.types.is_string(values.type):
+            part.columns[of.name], unfit, inner[of.name] = array_of_cells(of, values)
             part.note(of.name, unfit)
         else:
-            part.columns[of.name] = pa.nulls(count, arrow_type(of))
-    _gather_extra(feed, part, columns, count)
+            part.columns[of.name], unfit = conform(of, values)
+            part.note(of.name, unfit)
+            if of.kind == "array":
+                inner[of.name] = _unknown_in_structs(of, values)
+    _gather_extra(feed, part, columns, inner)
     return Chunk(feed, part.rows, part.columns, part.problems, record, part.extra, part.unknown_fields)
 
 
-def _gather_extra(feed: Feed, part: _Part, columns: dict[str, pa.Array], count: int) -> None:
-    unknown = {name: values.to_pylist() for name, values in columns.items() if name not in feed.by_name}
-    extras: list[dict[str, Any]] = [{} for _ in range(count)]
-    for name, values in unknown.items():
-        for row, value in enumerate(values):
+def _unknown_in_structs(of: Field, values: pa.Array) -> Unknown:
+    """Unknown fields within the elements of a Parquet array."""
+    if not (pa.types.is_list(values.type) and pa.types.is_struct(values.type.value_type)):
+        return {}
+    if {child.name for child in values.type.value_type} <= of.element_names:
+        return {}
+    found: Unknown = {}
+    for row, value in enumerate(values.to_pylist()):
+        pruned = [
+            {key: v for key, v in (element or {}).items() if v is not None and key not in of.element_names}
+            for element in value or ()
+        ]
+        if any(pruned):
+            found[row] = pruned
+    return found
+
+
+def _gather_extra(feed: Feed, part: _Part, columns: dict[str, pa.Array], inner: dict[str, Unknown]) -> None:
+    """Put what no field of the feed claims into ``extra``; an unknown column that is empty is reported all the same."""
+    extras: dict[int, dict[str, Any]] = {}
+    for name, values in columns.items():
+        if name in feed.by_name:
+            continue
+        part.unknown_fields.setdefault(name[:100], 0)
+        for row, value in enumerate(values.to_pylist()):
             if value is not None and value != "":
-                extras[row][name] = value
-    for of in feed.fields:
-        if of.kind == "array" and of.name in columns:
-            _gather_inner(of, columns[of.name], extras)
-    if not any(extras):
-        for name in unknown:
-            part.unknown_fields.setdefault(name[:100], 0)
+                extras.setdefault(row, {})[name] = value
+    for name, rows in inner.items():
+        for row, elements in rows.items():
+            extras.setdefault(row, {})[name] = elements
+    if not extras:
         return
-    texts: list[str | None] = []
-    for row, extra in enumerate(extras):
+    texts: list[str | None] = [None] * len(part.rows)
+    for row, extra in extras.items():
         part.count_unknown(extra)
-        text = _json_text(_dumps_plain(extra)) if extra else None
-        if text is not None and "\\u0000" in text:
+        text = _json_text(_dumps_plain(extra))
+        if "\\u0000" in text:  # jsonb cannot hold it
             part.note(RECORD, {row: "holds a NUL character in an unknown field"})
-            text = None
-        texts.append(text)
+        else:
+            texts[row] = text
     part.extra = pa.array(texts, pa.string())
-
-
-def _gather_inner(of: Any, values: pa.Array, extras: list[dict[str, Any]]) -> None:
-    """Unknown fields within the elements of an array."""
-    if pa.types.is_list(values.type) and pa.types.is_struct(values.type.value_type):
-        if {child.name for child in values.type.value_type} <= of.element_names:
-            return
-        rows: Sequence[Any] = values.to_pylist()
-    elif pa.types.is_string(values.type):
-        known = [f'"{name}"' for name in of.element_names]
-        rows = _cells_with_unknown_names(values, known)
-    else:
-        return
-    for row, value in enumerate(rows):
-        if value:
-            for name, inner in _unknown_in_elements(of.name, of.element_names, value).items():
-                pruned = [{key: v for key, v in element.items() if v is not None} for element in inner]
-                if any(pruned):
-                    extras[row][name] = pruned
-
-
-def _cells_with_unknown_names(values: pa.Array, known: list[str]) -> list[Any]:
-    """JSON cells that name something else than the known fields, parsed; None for all others."""
-    keys = r'"(?:[^"\\]|\\.)*"\s*:'
-    allowed = "(?:" + "|".join(known) + r")\s*:"
-    counts = pc.count_substring_regex(values, keys)
-    expected = pc.count_substring_regex(values, allowed)
-    odd = pc.fill_null(pc.not_equal(counts, expected), False).to_numpy(zero_copy_only=False)
-    parsed: list[Any] = [None] * len(values)
-    for row in np.flatnonzero(odd):
-        try:
-            parsed[int(row)] = loads(values[int(row)].as_py())
-        except (ValueError, RecursionError):
-            continue  # conform() gives the reason
-    return parsed
 
 
 def _dumps_plain(value: Any) -> bytes:
@@ -874,7 +875,7 @@ def _dumps_plain(value: Any) -> bytes:
             return b"{" + b",".join(_dumps_text(key) + b":" + _dumps_plain(v) for key, v in value.items()) + b"}"
         if isinstance(value, list):
             return b"[" + b",".join(map(_dumps_plain, value)) + b"]"
-        return _dumps(value)
+        return dumps(value)
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return _dumps_text(str(value))
     return json.dumps(value, ensure_ascii=False, default=_as_text).encode(errors="replace")

@@ -372,28 +372,63 @@ def _conform_array(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:
 
 
 def _array_from_text(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:
-    """JSON text, as in a CSV cell: read by Arrow when all of it has the shape, else one by one."""
+    typed, problems, _ = array_of_cells(of, values)
+    return typed, problems
+
+
+Unknown = dict[int, list[dict[str, Any]]]
+"""Row -> the fields of each of its elements that the contract does not know."""
+
+
+def array_of_cells(of: Field, values: pa.Array) -> tuple[pa.Array, Problems, Unknown]:
+    """JSON text, as in a CSV cell: read by Arrow where all of it has the shape, else one by one.
+
+    Returns:
+        The column, the rows that do not fit, and what the elements hold beyond the known fields.
+    """
+    values, unfit = _readable_text(values)
     present = values.drop_null()
     if len(present) == 0:
-        return pa.nulls(len(values), arrow_type(of)), {}
-    parsed = _read_json_cells(of, present)
+        return pa.nulls(len(values), arrow_type(of)), unfit, {}
+    unknown: Unknown = {}
+    parsed = _read_json_cells(of, present, "error")
+    if parsed is None and (parsed := _read_json_cells(of, present, "ignore")) is not None:
+        for row, text in enumerate(present.to_pylist()):
+            if inner := unknown_in_elements(of, loads(text)):
+                unknown[row] = inner
     if parsed is not None:
         typed, problems = _conform_array(of, parsed)
     else:
-        typed, problems = arrays_from_python(of, [_loads_or_unfit(text) for text in present.to_pylist()])
+        cells = [_loads_or_unfit(text) for text in present.to_pylist()]
+        typed, problems = arrays_from_python(of, cells)
+        for row, cell in enumerate(cells):
+            if inner := unknown_in_elements(of, cell):
+                unknown[row] = inner
     if len(present) == len(values):
-        return typed, problems
-    rows = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+        return typed, problems | unfit, unknown
+    rows = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False)).tolist()
     places = np.full(len(values), -1, np.int64)
     places[rows] = np.arange(len(rows))
-    indices = pa.array(places, mask=places < 0)
-    return typed.take(indices), {int(rows[row]): reason for row, reason in problems.items()}
+    typed = typed.take(pa.array(places, mask=places < 0))
+    problems = {rows[row]: reason for row, reason in problems.items()}
+    return typed, problems | unfit, {rows[row]: inner for row, inner in unknown.items()}
+
+
+def unknown_in_elements(of: Field, value: Any) -> list[dict[str, Any]]:
+    """The unknown fields of each element of an array; empty if there are none at all."""
+    if not isinstance(value, list):
+        return []
+    inner = [
+        {key: v for key, v in element.items() if key not in of.element_names} if isinstance(element, dict) else {}
+        for element in value
+    ]
+    return inner if any(inner) else []
 
 
 _OPEN, _CLOSE = pa.scalar('{"v":'), pa.scalar("}\n")
 
 
-def _read_json_cells(of: Field, texts: pa.Array) -> pa.Array | None:
+def _read_json_cells(of: Field, texts: pa.Array, unexpected: str) -> pa.Array | None:
     lines = pc.binary_join_element_wise(_OPEN, texts, _CLOSE, "")
     longest = pc.max(pc.binary_length(texts)).as_py()
     if longest > LONG_TEXT and any(
@@ -403,7 +438,7 @@ def _read_json_cells(of: Field, texts: pa.Array) -> pa.Array | None:
     # Each line adds its own braces, so equal counts mean that no cell held a second value or an unfinished one.
     block = b"".join(_text_bytes(lines))
     try:
-        table = read_json_block(block, pa.schema([("v", _json_type(of))]), "error")
+        table = read_json_block(block, pa.schema([("v", _json_type(of))]), unexpected)
     except pa.ArrowInvalid:
         return None
     if table.num_rows != len(texts):

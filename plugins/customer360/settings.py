@@ -148,6 +148,9 @@ class Settings:
         "After a message to a channel, what is not critical is gathered for this long and sent as one.",
     )
 
+    landed_file_days: int = _setting(
+        "C360_LANDED_FILE_DAYS", 90, "`c360 tidy` removes landed files older than this whose batch is published."
+    )
     load_lease_seconds: float = _setting(
         "C360_LOAD_LEASE_SECONDS",
         300.0,
