@@ -34,7 +34,13 @@ def settings_page() -> str:
     return _GENERATED + "\n".join(lines) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page}
+def _tables_page() -> str:
+    from customer360.tables_page import tables_page
+
+    return _GENERATED + tables_page()
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "tables.md": _tables_page}
 
 
 def write_pages(folder: Path) -> list[Path]:

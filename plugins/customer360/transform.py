@@ -145,6 +145,8 @@ def _call(
         _record(connection, run_id, results)
     if failure:
         raise failure
+    if not results:
+        raise ModelsFailedError(f"Nothing matches dbt's selection `{' '.join(arguments)}`.", "Correct the selection.")
     return results
 
 
@@ -166,10 +168,10 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
     """The environment variables that dbt_project/profiles.yml reads: role transformer of this warehouse."""
     parts = urlsplit(warehouse.url("transformer", settings))
     environment = {
-        "C360_DBT_HOST": parts.hostname or "127.0.0.1",
-        "C360_DBT_PORT": str(parts.port or 5432),
-        "C360_DBT_USER": unquote(parts.username or ""),
-        "C360_DBT_DATABASE": parts.path.lstrip("/"),
+        "CUSTOMER360_DBT_HOST": parts.hostname or "127.0.0.1",
+        "CUSTOMER360_DBT_PORT": str(parts.port or 5432),
+        "CUSTOMER360_DBT_USER": unquote(parts.username or ""),
+        "CUSTOMER360_DBT_DATABASE": parts.path.lstrip("/"),
         "DBT_ENV_SECRET_C360_PASSWORD": unquote(parts.password or ""),
         "DO_NOT_TRACK": "1",
     }
@@ -186,7 +188,7 @@ def target_path(settings: Settings, schema_prefix: str = "") -> Path:
 
 def _table(node: Any) -> ModelTable:
     meta = node.config.meta
-    published = meta.get("publish_to", "marts") if node.config.schema == "candidate" else None
+    published = meta.get("published_in", "marts") if node.config.schema == "candidate" else None
     return ModelTable(
         name=node.name,
         schema=node.schema,
@@ -210,6 +212,8 @@ def _manifest(settings: Settings, schema_prefix: str) -> Manifest:
             raise ModelsFailedError(
                 f"The dbt project does not parse: {parsed.exception}", f"Correct the file it names in {PROJECT}."
             )
+        for old in [old for old in _manifests if old[0] == schema_prefix]:
+            del _manifests[old]
         _manifests[key] = parsed.result
     return _manifests[key]
 
@@ -244,14 +248,7 @@ def _invoke(
         if event.info.name == "NodeFinished":
             result = _result_of(event)
             results.append(result)
-            _log.log(
-                logging.ERROR if result.status in _FAILED else logging.INFO,
-                "model %s: %s in %.2f s%s",
-                result.model,
-                result.status,
-                result.seconds,
-                f", {result.rows_affected} rows" if result.rows_affected is not None else f" {result.message}",
-            )
+            _tell(result)
             if progress:
                 progress(result)
 
@@ -262,6 +259,12 @@ def _invoke(
 
 
 _FAILED = {"error", "fail", "runtime error"}
+
+
+def _tell(result: ModelResult) -> None:
+    what = result.message if result.status in _FAILED else f"{result.rows_affected} rows"
+    level = logging.ERROR if result.status in _FAILED else logging.INFO
+    _log.log(level, "%s: %s in %.2f s, %s", result.model, result.status, result.seconds, what)
 
 
 def _result_of(event: Any) -> ModelResult:

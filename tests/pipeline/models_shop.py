@@ -53,12 +53,11 @@ def mark_batch_dirty(connection: warehouse.Connection, feed: str, batch_id: int)
     )
 
 
-def run_live(settings: Settings, *, full: bool = False, **variables: Any) -> list[ModelResult]:
+def run_live(settings: Settings, *, full: bool = False, run_id: int | None = None) -> list[ModelResult]:
     """Staging, identity and the live models, over the dirty keys or whole."""
-    run: dict[str, Any] = {"run_id": None, "full_refresh": full, "variables": variables}
-    results = transform.run_models(settings, "tag:staging", **run)
-    identify(settings, prefix=str(variables.get("schema_prefix", "")))
-    return results + transform.run_models(settings, "tag:live", **run)
+    results = transform.run_models(settings, "tag:staging", run_id=run_id, full_refresh=full)
+    identify(settings)
+    return results + transform.run_models(settings, "tag:live", run_id=run_id, full_refresh=full)
 
 
 def run_daily(settings: Settings, as_of_on: str) -> None:
@@ -76,64 +75,50 @@ def finish(settings: Settings) -> None:
         )
 
 
-def identify(settings: Settings, prefix: str = "") -> None:
+def identify(settings: Settings) -> None:
     """Fill the identity tables from the staged customer_ids, and mark what changed."""
-    schema = f"{prefix}_identity" if prefix else "identity"
-    staging = f"{prefix}_staging" if prefix else "staging"
     with warehouse.connect("transformer", settings) as connection:
-        connection.execute(query(f"create schema if not exists {schema}"))
         for feed, (scope, key) in SCOPES.items():
-            table = f"{schema}.{scope}_customers"
-            connection.execute(
-                query(f"create table if not exists {table} ({key} text primary key, customer_key bigint, rule text)")
-            )
-            changed = f"""
-                select {key}, old.customer_key as old_key, new.customer_key as new_key
-                from {table} as old
-                full join (
-                    select {key}, nullif(substr(customer_id, 2), '')::bigint as customer_key from {staging}.stg_{feed}
-                ) as new using ({key})
-                where old.customer_key is distinct from new.customer_key
-            """
-            if not prefix:
-                connection.execute(
-                    query(f"insert into ops.dirty select '{scope}', {key} from ({changed}) as c on conflict do nothing")
-                )
-                connection.execute(
-                    query(
-                        f"insert into ops.dirty select 'customer', k::text from ({changed}) as c,"
-                        " unnest(array[old_key, new_key]) as k where k is not null on conflict do nothing"
-                    )
-                )
-            connection.execute(query(f"delete from {table}"))
-            connection.execute(
-                query(
-                    f"insert into {table} select {key}, nullif(substr(customer_id, 2), '')::bigint, 'customer_id'"
-                    f" from {staging}.stg_{feed}"
-                )
-            )
-        connection.execute(
-            query(
-                f"""
-                create table if not exists {schema}.customers (
-                    customer_key bigint primary key, identifier_count integer, identity_confidence numeric(5, 4),
-                    first_seen_at timestamptz);
-                create table if not exists {schema}.identifiers (
-                    identifier_type text, identifier text, customer_key bigint);
-                delete from {schema}.customers;
-                delete from {schema}.identifiers;
-                insert into {schema}.customers
-                select distinct customer_key, 1, 1, timestamptz '2026-01-01' from (
-                    select customer_key from {schema}.order_customers
-                    union select customer_key from {schema}.session_customers
-                    union select customer_key from {schema}.ticket_customers) as k
-                where customer_key is not null;
-                insert into {schema}.identifiers
-                select distinct 'email', email, substr(customer_id, 2)::bigint from {staging}.stg_orders
-                where email is not null and customer_id is not null;
-                """
-            )
-        )
+            for statement in (_OWNERS, _MARK_RECORDS, _MARK_CUSTOMERS, _REPLACE_OWNERS):
+                connection.execute(query(statement.format(scope=scope, key=key, feed=feed)))
+        connection.execute(query(_CUSTOMERS))
+
+
+_OWNERS = """
+    create table if not exists identity.{scope}_customers ({key} text primary key, customer_key bigint, rule text);
+    create temporary table now_{scope} on commit drop as
+    select {key}, nullif(substr(customer_id, 2), '')::bigint as customer_key from staging.stg_{feed};
+    create temporary table changed_{scope} on commit drop as
+    select {key}, before.customer_key as old_key, now.customer_key as new_key
+    from identity.{scope}_customers as before full join now_{scope} as now using ({key})
+    where before.customer_key is distinct from now.customer_key
+"""
+_MARK_RECORDS = "insert into ops.dirty select '{scope}', {key} from changed_{scope} on conflict do nothing"
+_MARK_CUSTOMERS = """
+    insert into ops.dirty select 'customer', k::text from changed_{scope}, unnest(array[old_key, new_key]) as k
+    where k is not null on conflict do nothing
+"""
+_REPLACE_OWNERS = """
+    delete from identity.{scope}_customers;
+    insert into identity.{scope}_customers select {key}, customer_key, 'customer_id' from now_{scope}
+"""
+_CUSTOMERS = """
+    create table if not exists identity.customers (
+        customer_key bigint primary key, identifier_count integer, identity_confidence numeric(5, 4),
+        first_seen_at timestamptz);
+    create table if not exists identity.identifiers (identifier_type text, identifier text, customer_key bigint);
+    delete from identity.customers;
+    delete from identity.identifiers;
+    insert into identity.customers
+    select customer_key, 1, 1, timestamptz '2026-01-01' from (
+        select customer_key from identity.order_customers
+        union select customer_key from identity.session_customers
+        union select customer_key from identity.ticket_customers) as owners
+    where customer_key is not null;
+    insert into identity.identifiers
+    select distinct 'email', email, substr(customer_id, 2)::bigint from staging.stg_orders
+    where email is not null and customer_id is not null
+"""
 
 
 def rows(settings: Settings, statement: str) -> list[tuple[Any, ...]]:

@@ -115,38 +115,6 @@ def test_a_customer_whose_last_record_moves_away_is_gone(settings: Settings) -> 
     assert rows(settings, "select * from candidate.customer_contacts") == []
 
 
-def test_kept_items_follow_the_items_then_the_order_then_the_money(settings: Settings) -> None:
-    two = [line("a", 2, "20.00", discount_amount="4.00"), line("b", 1, "60.00")]
-    said = [line("a", 2, "20.00", returned_quantity=1), line("b", 1, "60.00")]
-    part, whole = [refund("r", 1, "20")], [refund("r", 1, "100")]
-    build(
-        settings,
-        [
-            order("kept", items=two),
-            order("said", items=said, status="returned"),
-            order("returned", items=two, status="returned"),
-            order("refunded", items=two, refunds=whole),
-            order("partly", items=two, refunds=part),
-            order("partly-said", items=said, refunds=part),
-            order("cancelled", items=two, status="cancelled"),
-        ],
-    )
-    kept = dict(
-        rows(
-            settings,
-            "select order_id, array_agg(kept_quantity::int order by line_number)::text from candidate.fct_order_items"
-            " group by 1",
-        )
-    )
-    assert kept == {
-        "kept": "{2,1}", "said": "{1,1}", "returned": "{0,0}", "refunded": "{0,0}", "partly": "{2,1}",
-        "partly-said": "{1,1}", "cancelled": "{0,0}",
-    }  # fmt: skip
-    assert rows(settings, "select order_id from candidate.fct_orders where is_returns_unknown") == [("partly",)]
-    amount = "select kept_amount from candidate.fct_order_items where order_id = 'kept' order by line_number"
-    assert rows(settings, amount) == [(36,), (60,)]
-
-
 def test_a_ticket_counts_by_the_definitions(settings: Settings) -> None:
     build(
         settings,

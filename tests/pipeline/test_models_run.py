@@ -1,0 +1,159 @@
+"""Running the models: what a call records, how it fails, and what every model must declare."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from customer360 import transform, warehouse
+from customer360.settings import Settings
+from customer360.transform import ModelResult, ModelsFailedError
+from tests.pipeline.models_shop import build, claim, finish, rows, run_live
+from tests.pipeline.shop import at, load_all, order, session, ticket
+
+SHOP = [
+    order("o1", customer_id="c1", refunds=[{"refund_id": "r1", "refunded_at": at(3), "amount": "10.00"}]),
+    order("o2", status="cancelled"),
+    session("s1", customer_id="c1"),
+    ticket("t1", customer_id="c1"),
+]
+
+
+def new_run(settings: Settings) -> int:
+    with warehouse.connect("transformer", settings) as connection:
+        run_id: int = warehouse.scalar(
+            connection, "insert into ops.runs (kind, trigger) values ('build', 'test') returning run_id"
+        )
+    return run_id
+
+
+def test_the_models_own_tests_pass_and_see_what_is_broken(settings: Settings) -> None:
+    build(settings, SHOP)
+    unit = transform.run_model_tests(settings, "test_type:unit", run_id=None)
+    data = transform.run_model_tests(settings, "assert_*", run_id=None)
+    assert len(unit) >= 7
+    assert len(data) >= 4
+    breakages = {
+        "assert_raw_and_staging_have_the_same_ids": "delete from staging.stg_web_sessions",
+        "assert_every_staged_record_is_a_fact": "delete from candidate.fct_tickets",
+        "assert_customers_and_unattributed_add_up_to_facts": "update candidate.customer_360 set net_amount = 1",
+        "assert_daily_revenue_adds_up_to_orders": "delete from candidate.fct_daily_revenue where refund_count > 0",
+    }
+    assert set(breakages) == {result.model for result in data}
+    for name, breakage in breakages.items():
+        with warehouse.connect("transformer", settings) as connection:
+            connection.execute(warehouse.query(breakage))
+        with pytest.raises(ModelsFailedError, match=name):
+            transform.run_model_tests(settings, name, run_id=None)
+
+
+def test_a_call_records_each_model_and_tells_its_progress(settings: Settings) -> None:
+    load_all(settings, SHOP)
+    claim(settings)
+    run_id = new_run(settings)
+    told: list[ModelResult] = []
+    results = transform.run_models(settings, "tag:staging", run_id=run_id, progress=told.append)
+    assert told == results
+    recorded = rows(settings, f"select model, status, rows_affected from ops.model_runs where run_id = {run_id}")
+    assert sorted(recorded) == [
+        ("stg_orders", "success", 2),
+        ("stg_support_tickets", "success", 1),
+        ("stg_web_sessions", "success", 1),
+    ]
+    load_all(settings, [order("o3")])
+    claim(settings)
+    again = {
+        result.model: result.rows_affected for result in transform.run_models(settings, "tag:staging", run_id=run_id)
+    }
+    assert again["stg_orders"] == 3  # finish() has not emptied ops.dirty: two orders of before, and the new one
+
+
+def test_a_failed_model_is_named_with_its_sql_and_the_next_run_does_the_work(settings: Settings) -> None:
+    build(settings, SHOP)
+    load_all(
+        settings, [order("o1", version=9, customer_id="c1", total="500"), order("o9", customer_id="c2", total="7")]
+    )
+    claim(settings)
+    with warehouse.connect("transformer", settings) as connection:
+        connection.execute("alter table candidate.fct_orders add constraint small check (total_amount < 400)")
+    run_id = new_run(settings)
+    with pytest.raises(ModelsFailedError) as failed:
+        run_live(settings, run_id=run_id)
+    assert "fct_orders" in str(failed.value)
+    assert "were skipped" in str(failed.value)
+    assert "500" not in str(failed.value)  # the row that broke the rule may be personal data
+    compiled = Path(failed.value.next_step.split(" in ")[1].split(";")[0])
+    assert "insert into" in compiled.read_text()
+    statuses = dict(rows(settings, f"select model, status from ops.model_runs where run_id = {run_id}"))
+    assert (statuses["fct_orders"], statuses["customer_360"], statuses["fct_sessions"]) == (
+        "error",
+        "skipped",
+        "success",
+    )
+    with warehouse.connect("transformer", settings) as connection:
+        connection.execute("alter table candidate.fct_orders drop constraint small")
+    run_live(settings)
+    finish(settings)
+    assert rows(settings, "select customer_key, gross_amount::int from candidate.customer_360 order by 1") == [
+        (1, 500),
+        (2, 7),
+    ]
+
+
+def test_a_selection_without_a_model_is_an_error_and_not_a_success(settings: Settings) -> None:
+    with pytest.raises(ModelsFailedError, match="tag:nothing"):
+        transform.run_models(settings, "tag:nothing", run_id=None)
+
+
+def test_values_of_a_run_are_read_when_it_runs(settings: Settings) -> None:
+    build(settings.with_(business_timezone="Pacific/Kiritimati"), [order("o1", customer_id="c1")])
+    assert rows(settings, "select ordered_on::text from candidate.fct_orders") == [("2026-03-02",)]
+    run_live(settings.with_(reporting_currency="EUR"), full=True)
+    assert rows(settings, "select ordered_on::text, exchange_rate from candidate.fct_orders") == [("2026-03-01", None)]
+
+
+def test_errors_keep_the_databases_reason_and_hide_its_values() -> None:
+    message = (
+        "Database Error in model m (models/m.sql)\n"
+        '  invalid input syntax for type numeric: "jane@example.org"\n'
+        "  LINE 3: select 'jane@example.org'\n"
+        "                 ^\n"
+        "  DETAIL:  Key (email)=(jane@example.org) already exists.\n"
+        "  compiled code at target/run/m.sql"
+    )
+    assert transform.masked(message) == (
+        'Database Error in model m (models/m.sql) invalid input syntax for type numeric: "…"'
+    )
+
+
+def test_every_table_declares_its_grain_its_key_its_scope_and_each_column(settings: Settings) -> None:
+    tables = transform.model_tables(settings)
+    assert len(tables) >= 18
+    for table in tables:
+        assert re.match(r"One row( per |:)", table.description), table.name
+        assert table.primary_key, table.name
+        assert set(table.primary_key) <= set(table.columns), table.name
+        assert (table.scope is None) == (table.scope_key is None), table.name
+        assert table.scope_key is None or table.scope_key in table.columns, table.name
+        assert bool({"staging", "live"} & set(table.tags)) == (table.scope is not None), table.name
+        assert table.tags, table.name
+        for column, kind in table.columns.items():
+            assert kind, f"{table.name}.{column} has no type"
+            assert table.column_descriptions[column].strip(), f"{table.name}.{column} is not described"
+    personal = {"email", "phone", "customer_id", "identifier"}
+    for table in tables:
+        if table.publish_to == "marts":
+            assert not personal & set(table.columns), f"{table.name} would publish personal data"
+    assert [table.name for table in tables if table.publish_to == "marts_pii"] == ["customer_contacts"]
+
+
+def test_tables_of_another_prefix_are_the_same_tables_elsewhere(settings: Settings) -> None:
+    live = {table.name: table.schema for table in transform.model_tables(settings)}
+    past = {table.name: table.schema for table in transform.model_tables(settings, schema_prefix="asof_20260301")}
+    assert live["customer_360"] == "candidate"
+    assert past["customer_360"] == "asof_20260301"
+    for name, schema in live.items():
+        if schema != "candidate":
+            assert past[name] == f"asof_20260301_{schema}"
