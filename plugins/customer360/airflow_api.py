@@ -54,6 +54,12 @@ class AirflowApi:
         """PATCH ``/api/v2<path>``; errors as :meth:`get`."""
         return self._call("PATCH", path, json=body)
 
+    def token(self) -> str:
+        """The bearer token of this login, which is also the value of the user interface's cookie ``_token``."""
+        if not self._token:
+            self._log_in()
+        return self._token
+
     def trigger(self, dag_id: str, conf: dict[str, Any] | None = None) -> str:
         """Start a run of a DAG by hand; returns its run id."""
         body = {"logical_date": None, "conf": conf or {}}

@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from customer360 import warehouse
 from customer360.airflow_assets import DAILY_DUE, LANDED, RAW
 from customer360.errors import Customer360Error, WarehouseUnavailableError
+from customer360.progress import Logged
 from customer360.settings import get_settings
 
 _log = logging.getLogger(__name__)
@@ -40,14 +41,26 @@ _PASSING_TROUBLE = (
 )
 
 
+class BatchesFailedError(Customer360Error):
+    """Some batches of a feed could not be loaded, though others were."""
+
+
 def ingest_feed(feed: str) -> str:
     """Gate and load every file of a feed that waits in the landing zone."""
     from customer360 import load, wake
 
-    with told_plainly():
+    with told_plainly(), Logged() as progress:
         settings = get_settings()
-        summary = load.ingest(settings, feed)
+        summary = load.ingest(settings, feed, progress)
         _log.info("%s", summary)
+        for batch in summary.refused:
+            _log.warning("Batch %s (%s) is refused: %s", batch.batch_id, batch.file_name, batch.error)
+        if summary.failed:
+            first = summary.failed[0]
+            raise BatchesFailedError(
+                f"{len(summary.failed)} batches of {feed} could not be loaded; {first.file_name}: {first.error}",
+                f"Nothing of them is in raw, and the next run tries again; `c360 why {first.batch_id}` tells more.",
+            )
         if not wake.has_unbuilt(settings, feed):
             raise AirflowSkipException(f"No loaded batch of {feed} waits to be built: {summary}")
         return str(summary)
@@ -57,9 +70,9 @@ def build_marts(alias: str) -> str:
     """Build and publish every loaded batch; through ``alias`` say whether today's daily tables are still to be made."""
     from customer360 import build, wake
 
-    with told_plainly():
+    with told_plainly(), Logged() as progress:
         settings = get_settings()
-        summary = build.build(settings, trigger=_trigger())
+        summary = build.build(settings, _trigger(), progress)
         _log.info("%s", summary)
         if wake.is_daily_due(settings):
             _emit(alias, [DAILY_DUE])
@@ -72,10 +85,10 @@ def build_daily(as_of_on: str | None) -> str:
 
     from customer360 import daily
 
-    with told_plainly():
+    with told_plainly(), Logged() as progress:
         settings = get_settings()
         day = date.fromisoformat(as_of_on) if as_of_on else None
-        summary = daily.refresh_daily(settings, as_of_on=day, trigger=_trigger())
+        summary = daily.refresh_daily(settings, as_of_on=day, trigger=_trigger(), progress=progress)
         _log.info("%s", summary)
         return str(summary)
 
@@ -126,7 +139,13 @@ def may_heal(error: BaseException) -> bool:
     from customer360.publish import PublicationWaitsError
     from customer360.run_log import GateBlockedError, RunFencedError
 
-    passing = (WarehouseUnavailableError, warehouse.WriterBusyError, PublicationWaitsError, RunFencedError)
+    passing = (
+        BatchesFailedError,
+        WarehouseUnavailableError,
+        warehouse.WriterBusyError,
+        PublicationWaitsError,
+        RunFencedError,
+    )
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, GateBlockedError):
