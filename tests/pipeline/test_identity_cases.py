@@ -180,7 +180,7 @@ def test_the_crosswalk_leads_an_old_key_to_the_present_customer(shop: Shop) -> N
     shop.resolve()
     assert shop.customer(account) == merged_away == shop.present(merged_away)
     reasons = shop.rows(
-        f"select reason, evidence->>'record_id' from state.customer_key_crosswalk "
+        f"select reason, evidence->>'rule', evidence->>'record_id' from state.customer_key_crosswalk "
         f"where customer_key = {merged_away} order by entry_id"
     )
-    assert reasons == [("first_seen", None), ("merged", "o3"), ("split", "o2")]
+    assert reasons == [("first_seen", None, None), ("merged", "strong", "o3"), ("split", "link_gone", None)]

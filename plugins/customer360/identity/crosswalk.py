@@ -65,17 +65,22 @@ def _fresh(connection: Connection, name: str, columns: str, of: str | None = Non
     connection.execute(query(f"create temp table {name} ({layout}) on commit drop"))
 
 
-def write(connection: Connection, schema: str, run_id: int | None) -> None:
+def write(connection: Connection, schema: str, *, run_id: int | None, decided_since: int) -> None:
     """Add to the journal what changed for the touched keys, and for the keys that stood for one of them.
 
     A key's present customer is the one that its own identifier identifies. If that is blocked or in no record any
     more, it is the one that got most of the key's records (of equals the oldest).
+
+    Args:
+        decided_since: decisions of operators after this one are what this run obeys for the first time.
     """
     _fresh(
         connection,
         "identity_present",
         "customer_key bigint primary key, before bigint, was_known boolean, present bigint, is_identified boolean",
     )
+    connection.execute("analyze pg_temp.identity_touched")
+    connection.execute("analyze pg_temp.identity_moved")
     connection.execute(
         query(
             f"""
@@ -85,75 +90,102 @@ def write(connection: Connection, schema: str, run_id: int | None) -> None:
                 select customer_key from state.customer_key_crosswalk
                 where present_customer_key in (select customer_key from pg_temp.identity_touched)
             ),
-            known as (
-                select a.customer_key, latest.entry_id, latest.present_customer_key
-                from affected as a
-                left join lateral (
-                    select entry_id, present_customer_key from state.customer_key_crosswalk as c
-                    where c.customer_key = a.customer_key order by entry_id desc limit 1
-                ) as latest on true
+            latest as (
+                select distinct on (c.customer_key) c.customer_key, c.present_customer_key
+                from affected inner join state.customer_key_crosswalk as c using (customer_key)
+                order by c.customer_key, c.entry_id desc
             )
             insert into pg_temp.identity_present (customer_key, before, was_known, present, is_identified)
             select
-                k.customer_key, k.present_customer_key, k.entry_id is not null, i.customer_key,
+                a.customer_key, latest.present_customer_key, latest.customer_key is not null, i.customer_key,
                 i.customer_key is not null
-            from known as k
-            left join {schema}.identifiers as i on i.identifier_key = k.customer_key
-            where k.entry_id is not null or i.customer_key = k.customer_key
+            from affected as a
+            left join latest using (customer_key)
+            left join {schema}.identifiers as i on i.identifier_key = a.customer_key
+            where latest.customer_key is not null or i.customer_key = a.customer_key
             """
         )
-    )
-    connection.execute(
-        """
-        with successor as (
-            select distinct on (old_key) old_key, new_key
-            from (
-                select old_key, new_key, count(*) as records from pg_temp.identity_moved
-                where old_key is not null and new_key is not null group by old_key, new_key
-            ) as moved
-            order by old_key, records desc, new_key
-        )
-        update pg_temp.identity_present as p
-        set present = coalesce(direct.new_key, inherited.new_key, still.customer_key)
-        from pg_temp.identity_present as self
-        left join successor as direct on direct.old_key = self.customer_key
-        left join successor as inherited on inherited.old_key = self.before
-        left join lateral (
-            select s.customer_key from pg_temp.identity_present as s
-            where s.customer_key = self.before and s.present = s.customer_key
-        ) as still on true
-        where self.customer_key = p.customer_key and not p.is_identified
-        """
     )
     connection.execute(
         query(
             f"""
+            with successor as (
+                select distinct on (old_key) old_key, new_key
+                from (
+                    select old_key, new_key, count(*) as records from pg_temp.identity_moved
+                    where old_key is not null and new_key is not null group by old_key, new_key
+                ) as moved
+                order by old_key, records desc, new_key
+            )
+            update pg_temp.identity_present as p
+            set present = coalesce(direct.new_key, inherited.new_key, still.customer_key)
+            from pg_temp.identity_present as self
+            left join successor as direct on direct.old_key = self.customer_key
+            left join successor as inherited on inherited.old_key = self.before
+            left join {schema}.customers as still on still.customer_key = self.before
+            where self.customer_key = p.customer_key and not p.is_identified
+            """
+        )
+    )
+    connection.execute(
+        query(
+            f"""
+            with changed as (
+                select p.*,
+                    case
+                        when not p.was_known then 'first_seen'
+                        when p.present is null then 'withdrawn'
+                        when p.present = p.customer_key then 'split'
+                        when p.is_identified then 'merged'
+                        else 'moved'
+                    end as reason
+                from pg_temp.identity_present as p
+                where not p.was_known or p.before is distinct from p.present
+            )
             insert into state.customer_key_crosswalk (customer_key, present_customer_key, reason, evidence, run_id)
+            select c.customer_key, c.present, c.reason, '{{}}'::jsonb, %(run)s::bigint from changed as c where not c.was_known
+            union all
             select
-                p.customer_key, p.present,
-                case
-                    when not p.was_known then 'first_seen'
-                    when p.present is null then 'withdrawn'
-                    when p.present = p.customer_key then 'split'
-                    when p.is_identified then 'merged'
-                    else 'moved'
-                end,
-                coalesce(evidence.content, '{{}}'), %s
-            from pg_temp.identity_present as p
+                c.customer_key, c.present, c.reason,
+                jsonb_strip_nulls(jsonb_build_object(
+                    'rule', case
+                        when decided.ids is not null then 'operator'
+                        when c.reason = 'merged' then 'strong'
+                        when c.reason = 'withdrawn' then 'records_gone'
+                        when blocked.identifier_keys is not null then 'blocked'
+                        else 'link_gone'
+                    end,
+                    'record_type', joining.record_type,
+                    'record_id', joining.record_id,
+                    'decision_ids', decided.ids,
+                    'blocked_identifier_keys', blocked.identifier_keys
+                )),
+                %(run)s::bigint
+            from changed as c
             left join lateral (
-                select jsonb_build_object(
-                    'rule', 'strong', 'record_type', r.record_type, 'record_id', r.record_id
-                ) as content
-                from {schema}.records as r
-                where p.was_known and p.is_identified
-                    and p.customer_key in (r.customer_id_key, r.email_key, r.phone_key)
-                    and (p.present = p.customer_key or num_nonnulls(r.customer_id_key, r.email_key, r.phone_key) > 1)
+                select r.record_type, r.record_id from {schema}.records as r
+                where c.reason = 'merged' and c.customer_key in (r.customer_id_key, r.email_key, r.phone_key)
+                    and num_nonnulls(r.customer_id_key, r.email_key, r.phone_key) > 1
                 order by r.seen_at, r.record_type, r.record_id
                 limit 1
-            ) as evidence on true
-            where not p.was_known or p.before is distinct from p.present
-            order by p.customer_key
+            ) as joining on true
+            left join lateral (
+                select array_agg(distinct i.identifier_key) as identifier_keys
+                from {schema}.records as r
+                inner join {schema}.identifiers as i
+                    on i.identifier_key in (r.customer_id_key, r.email_key, r.phone_key) and i.blocked_by is not null
+                where c.reason in ('split', 'moved')
+                    and c.customer_key in (r.customer_id_key, r.email_key, r.phone_key)
+            ) as blocked on true
+            left join lateral (
+                select array_agg(distinct d.decision_id) as ids
+                from state.identity_decisions as d
+                inner join state.identity_decision_members as m
+                    on m.decision_id = coalesce(d.undoes, d.decision_id)
+                where d.decision_id > %(since)s and m.identifier_key = c.customer_key
+            ) as decided on true
+            where c.was_known
             """
         ),
-        [run_id],
+        {"run": run_id, "since": decided_since},
     )

@@ -119,14 +119,13 @@ def as_rulings(decisions: Iterable[Decision], number_of: dict[int, int]) -> Ruli
 
     Where one identifier was blocked and allowed, the later decision holds.
     """
-    joined: list[tuple[int, int]] = []
+    joined: list[frozenset[int]] = []
     splits: list[tuple[frozenset[int], frozenset[int]]] = []
     freedom: dict[int, str] = {}
     for decision in decisions:
         sides = [frozenset(number_of[key] for key in side if key in number_of) for side in decision.sides]
         if decision.kind == "join":
-            members = sorted(sides[0])
-            joined += [(members[0], other) for other in members[1:]]
+            joined.append(sides[0])
         elif decision.kind == "split":
             splits.append((sides[0], sides[1]))
         else:

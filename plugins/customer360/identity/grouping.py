@@ -5,7 +5,7 @@ identifier is decided in layers, each of which only looks at the layers before i
 
 1. An operator's blocks; pairs of identifiers that an operator set apart.
 2. An **e-mail address** seen with more than K customer_ids is shared. (Those that an operator joined count once.)
-3. *Accounts*: what customer_ids and unblocked addresses join.
+3. *Accounts*: what customer_ids and unblocked addresses join, and operators among them.
 4. A **phone** seen with more than K accounts, or with more people than the limit for people without a customer_id,
    is shared: a family's landline, a number that was given to somebody else.
 5. *Customers*: what all unblocked identifiers join, and the operators' joins.
@@ -15,7 +15,8 @@ identifier is decided in layers, each of which only looks at the layers before i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +44,7 @@ class Limits:
 class Rulings:
     """What operators decided, on numbered identifiers."""
 
-    joined: tuple[tuple[int, int], ...] = ()
+    joined: tuple[frozenset[int], ...] = ()
     blocked: frozenset[int] = frozenset()
     allowed: frozenset[int] = frozenset()
     splits: tuple[tuple[frozenset[int], frozenset[int]], ...] = ()
@@ -63,14 +64,14 @@ class Grouping:
     blocked: npt.NDArray[np.int8]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Links:
-    """Distinct pairs of identifiers that some record shows together, minus those set apart."""
+    """Distinct pairs of identifiers that some record shows together, or an operator joined, minus those set apart."""
 
     customer_email: Ints
     customer_phone: Ints
     email_phone: Ints
-    joined: Ints = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    joined: Ints
 
     def all(self) -> Ints:
         return np.concatenate([self.customer_email, self.customer_phone, self.email_phone, self.joined])
@@ -91,13 +92,16 @@ def group(kind: npt.NDArray[np.int8], seen_together: Ints, limits: Limits, rulin
     allowed[_indices(rulings.allowed)] = True
     links = _links(seen_together, rulings)
 
-    same_account = _components(count, links.joined)
+    is_account_id = kind == CUSTOMER_ID
+    joined_accounts = links.joined[is_account_id[links.joined].all(axis=1)]
+    same_account = _components(count, joined_accounts)
     email_accounts = _distinct(links.customer_email[:, 1], same_account[links.customer_email[:, 0]], blocked, links)
     blocked[(email_accounts > limits.customer_ids) & ~allowed & (blocked == FREE)] = SHARED
 
-    account = _components(count, _free(np.concatenate([links.customer_email, links.joined]), blocked))
+    joined_without_phones = links.joined[(kind[links.joined] != PHONE).all(axis=1)]
+    account = _components(count, _free(np.concatenate([links.customer_email, joined_without_phones]), blocked))
     has_customer_id = np.zeros(count, bool)
-    has_customer_id[account[(kind == CUSTOMER_ID) & (blocked == FREE)]] = True
+    has_customer_id[account[is_account_id & (blocked == FREE)]] = True
     _block_shared_phones(links, account, has_customer_id, limits, allowed, blocked)
 
     edges = _free(links.all(), blocked)
@@ -116,7 +120,9 @@ def _links(seen_together: Ints, rulings: Rulings) -> _Links:
         both = (left >= 0) & (right >= 0)
         return _without(np.stack([left[both], right[both]], axis=1), apart)
 
-    joined = np.array(sorted(rulings.joined), np.int64).reshape(-1, 2)
+    # Each with each: what one of them is blocked from, the others still are.
+    together = sorted({pair for members in rulings.joined for pair in combinations(sorted(members), 2)})
+    joined = np.array(together, np.int64).reshape(-1, 2)
     return _Links(pairs(customer, email), pairs(customer, phone), pairs(email, phone), _without(joined, apart))
 
 

@@ -43,12 +43,14 @@ class JunkList:
     patterns: dict[str, re.Pattern[str]]
     fingerprint: str
 
-    def holds(self, identifier_type: str, normal: str) -> bool:
-        """Whether this normal form is a placeholder rather than somebody's."""
-        if normal.lower() in self.exact.get(identifier_type, ()):
-            return True
+    def test_of(self, identifier_type: str) -> Callable[[str], bool]:
+        """A test for the lower case of a normal form: is it a placeholder rather than somebody's?"""
+        exact = self.exact.get(identifier_type, frozenset())
         pattern = self.patterns.get(identifier_type)
-        return pattern is not None and pattern.fullmatch(normal.lower()) is not None
+        if pattern is None:
+            return exact.__contains__
+        matches = pattern.fullmatch
+        return lambda text: text in exact or matches(text) is not None
 
 
 def read_junk_list(path: Path = JUNK_LIST) -> JunkList:
@@ -165,19 +167,17 @@ class Normaliser:
 
     def normalise_all(self, identifier_type: str, texts: Iterable[str]) -> list[str | None]:
         """The same for many distinct texts, without remembering them."""
-        return [self._work_out(identifier_type, text) for text in texts]
+        rule, holds = self._rule(identifier_type), self.junk.test_of(identifier_type)
+        normal = (rule(text) for text in texts)
+        return [None if text is None or holds(text.lower()) else text for text in normal]
 
     def _work_out(self, identifier_type: str, raw: str) -> str | None:
-        normal = self._rules()[identifier_type](raw)
-        return None if normal is None or self.junk.holds(identifier_type, normal) else normal
+        return self.normalise_all(identifier_type, [raw])[0]
 
-    def _rules(self) -> dict[str, Callable[[str], str | None]]:
-        return {
-            "customer_id": normalise_customer_id,
-            "anonymous_id": normalise_customer_id,
-            "email": self._email,
-            "phone": self._phone,
-        }
+    def _rule(self, identifier_type: str) -> Callable[[str], str | None]:
+        if identifier_type == "email":
+            return self._email
+        return self._phone if identifier_type == "phone" else normalise_customer_id
 
     def _email(self, raw: str) -> str | None:
         return normalise_email(raw, drop_plus_tags=self.drop_plus_tags, dotless_domains=self.dotless_domains)

@@ -7,9 +7,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from customer360.errors import Customer360Error
 from customer360.identity.identifiers import STRONG_TYPES
 from customer360.identity.staged import copy_in, copy_out
-from customer360.warehouse import Connection
+from customer360.warehouse import Connection, scalar
 
 Ints = npt.NDArray[np.int64]
 _ABSENT = np.int64(0)
@@ -30,26 +31,19 @@ def keys_of_all(
     new = _in_order_of_sight(identifiers, first_seen, keys)
     if not new.num_rows:
         return keys
-    if extend:
-        _extend(connection, new)
-        for kind in identifiers:
-            newest = int(known[kind][1].max(initial=0))
-            added = _look_up(identifiers[kind], *_read_map(connection, kind, after=newest))
-            keys[kind] = np.where(keys[kind] == _ABSENT, added, keys[kind])
-        return keys
-    stand_ins = STAND_INS_FROM + np.arange(new.num_rows, dtype=np.int64)
+    first = _extend(connection, new) if extend else STAND_INS_FROM
+    numbers = first + np.arange(new.num_rows, dtype=np.int64)
     kinds = new["identifier_type"].to_numpy(zero_copy_only=False)
     positions = new["position"].to_numpy()
     for kind in identifiers:
-        keys[kind][positions[kinds == kind]] = stand_ins[kinds == kind]
+        keys[kind][positions[kinds == kind]] = numbers[kinds == kind]
     return keys
 
 
-def _read_map(connection: Connection, kind: str, after: int = 0) -> tuple[pa.Array, Ints]:
+def _read_map(connection: Connection, kind: str) -> tuple[pa.Array, Ints]:
     rows = copy_out(
         connection,
-        "select customer_key, identifier from state.customer_key_map "
-        f"where identifier_type = '{kind}' and customer_key > {after}",
+        f"select customer_key, identifier from state.customer_key_map where identifier_type = '{kind}'",
         {"customer_key": pa.int64(), "identifier": pa.string()},
     )
     return rows["identifier"].combine_chunks(), rows["customer_key"].to_numpy()
@@ -86,18 +80,23 @@ def _in_order_of_sight(
     return new.sort_by(order)
 
 
-def _extend(connection: Connection, new: pa.Table) -> None:
-    connection.execute("create temp table identity_new_keys (n bigint, identifier_type text, identifier text)")
-    numbered = new.append_column("n", pa.array(np.arange(new.num_rows)))
-    copy_in(connection, "identity_new_keys", ["n", "identifier_type", "identifier"], numbered)
-    connection.execute(
-        """
-        insert into state.customer_key_map (identifier_type, identifier)
-        select identifier_type, identifier from identity_new_keys order by n
-        on conflict (identifier_type, identifier) do nothing
-        """
-    )
-    connection.execute("drop table identity_new_keys")
+def _extend(connection: Connection, new: pa.Table) -> int:
+    """Append identifiers; returns the key of the first, the others having the keys after it.
+
+    COPY takes keys from the sequence line by line, and nobody else takes any meanwhile: the build holds the writer
+    lock.
+    """
+    before = scalar(connection, "select coalesce(max(customer_key), 0) from state.customer_key_map")
+    copy_in(connection, "state.customer_key_map", ["identifier_type", "identifier"], new)
+    first, last = connection.execute(
+        "select min(customer_key), max(customer_key) from state.customer_key_map where customer_key > %s", [before]
+    ).fetchall()[0]
+    if last - first + 1 != new.num_rows:
+        raise Customer360Error(
+            "Somebody else wrote to the key map during the identity step; nothing of this run was kept.",
+            "Run it again: `c360 run` waits for the other writer.",
+        )
+    return int(first)
 
 
 def keys_of(connection: Connection, identifiers: list[tuple[str, str]], *, extend: bool) -> dict[tuple[str, str], int]:

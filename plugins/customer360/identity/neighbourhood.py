@@ -133,9 +133,15 @@ class Neighbourhood:
         self._store("identifier_key = any (%s)", unknown)
 
     def _with_customers(self, keys: set[int]) -> set[int]:
-        """These identifiers and all others of their customers."""
-        customers = {self.stored[key].customer_key for key in keys if key in self.stored} - {None}
-        return keys | self._store("customer_key = any (%s)", list(customers))
+        """These identifiers and all others of their customers, and of their accounts, which a split may exceed."""
+        known = [self.stored[key] for key in keys if key in self.stored]
+        customers = {one.customer_key for one in known} - {None}
+        accounts = {one.account_key for one in known} - {None}
+        return (
+            keys
+            | self._store("customer_key = any (%s)", list(customers))
+            | self._store("account_key = any (%s)", list(accounts))
+        )
 
     def _store(self, where: str, values: list[int | None] | list[int]) -> set[int]:
         if not values:
@@ -202,7 +208,8 @@ class Neighbourhood:
             nodes.number(key)
         together = [[-1 if key is None else nodes.number(key) for key in link] for link in self._links]
         for key in self.border:
-            together += [self._on_the_border(nodes, key, link) for link in self._border_links[key]]
+            for link in self._border_links[key]:
+                together += self._on_the_border(nodes, key, link)
         shown = np.array(together, np.int64).reshape(-1, 3)
         rulings = as_rulings(self._decisions, nodes.numbers)
         grouping = group(np.array(nodes.kinds, np.int8), shown, self._limits, rulings)
@@ -230,20 +237,25 @@ class Neighbourhood:
         shown = {key for link in self._links for key in link if key is not None}
         return (shown & self.members) | {key for key in self.border if self._border_links[key]}
 
-    def _on_the_border(self, nodes: _Nodes, key: int, link: _Combination) -> list[int]:
-        """A border identifier's link. Outside, accounts cannot have changed: they stand for what is in them."""
-        row = []
-        for other in link:
-            known = None if other is None else self.stored.get(other)
-            if other is None or (known is not None and known.blocked_by and other != key and other not in self.border):
-                row.append(-1)
-            elif other == key or other in self.members or other in self.border or known is None:
-                row.append(nodes.number(other))
-            elif self.stored[key].kind == PHONE:
-                row.append(nodes.account(known))
-            else:
-                row.append(nodes.number(other))
-        return row
+    def _on_the_border(self, nodes: _Nodes, key: int, link: _Combination) -> list[list[int]]:
+        """The pairs of a border identifier and another. They say nothing of two others: each is asked for itself.
+
+        An account outside cannot have changed and stands for what is in it. Of an address the customer_ids count,
+        whatever their account.
+        """
+        pairs = []
+        kind = self._kinds[key]
+        for column, other in enumerate(link):
+            if other is None or other == key:
+                continue
+            is_inside = other in self.members or other in self.border
+            if not is_inside and self._is_blocked(other):
+                continue
+            pair = [-1, -1, -1]
+            pair[kind] = nodes.number(key)
+            pair[column] = nodes.number(other) if is_inside or kind != PHONE else nodes.account(self.stored[other])
+            pairs.append(pair)
+        return pairs
 
     def _customers(self, nodes: _Nodes, shown: Ints, identifiers: dict[int, Identifier]) -> dict[int, Customer]:
         keys = sorted({one.customer_key for one in identifiers.values() if one.customer_key is not None})

@@ -84,21 +84,20 @@ def resolve(
         resolve_all(connection, **how, known_until=known_until, extend_map=False)
         _note_resolution(connection, schema, rules)
         return IdentityDelta(0, 0, 0, 0, was_full=True)
-    is_full = full or not _resolve_increment(connection, rules, how)
+    noted = connection.execute(query(f"select rules, decision_id from {schema}.resolution")).fetchone() or (None, 0)
+    can_go_on = noted[0] == rules and not full
+    is_full = not (can_go_on and _resolve_increment(connection, how, decided_since=noted[1]))
     if is_full:
         crosswalk.remember(connection, schema)
         resolve_all(connection, **how, known_until=None, extend_map=True)
         crosswalk.compare(connection, schema)
     _note_resolution(connection, schema, rules)
-    crosswalk.write(connection, schema, run_id)
+    crosswalk.write(connection, schema, run_id=run_id, decided_since=noted[1])
     return _delta(connection, was_full=is_full)
 
 
-def _resolve_increment(connection: Connection, rules: str, how: dict[str, Any]) -> bool:
-    """Resolve what changed; False, with nothing done, where everything has to be resolved anew."""
-    noted = connection.execute(query(f"select rules, decision_id from {how['schema']}.resolution")).fetchone()
-    if noted is None or noted[0] != rules:
-        return False
+def _resolve_increment(connection: Connection, how: dict[str, Any], *, decided_since: int) -> bool:
+    """Resolve what changed; False, with nothing done, where that is so much that everything should be resolved."""
     base = scalar(connection, "select reltuples from pg_class where oid = %s::regclass", [f"{how['schema']}.records"])
     dirty = scalar(connection, "select count(*) from ops.dirty where scope in ('order', 'session', 'ticket')")
     if dirty > max(_FEW_RECORDS, base * _LARGE_SHARE):
@@ -106,7 +105,7 @@ def _resolve_increment(connection: Connection, rules: str, how: dict[str, Any]) 
     try:
         with connection.transaction():
             crosswalk.begin(connection)
-            resolve_changes(connection, **how, decided_since=noted[1])
+            resolve_changes(connection, **how, decided_since=decided_since)
     except TooWideError:
         return False
     return True
