@@ -368,8 +368,8 @@ def finish(
         update ops.batches
         set state = 'loaded', landed_rows = %s, loaded_rows = %s, quarantined_rows = %s, duplicate_rows = %s,
             reading = %s, unknown_fields = %s, gated_at = %s, loaded_at = clock_timestamp(), error = null,
-            warning = case when position(%s in coalesce(warning, '')) > 0 then warning
-                           else concat_ws('; ', warning, %s) end,
+            warning = case when position(%s::text in coalesce(warning, '')) > 0 then warning
+                           else concat_ws('; ', warning, %s::text) end,
             claimed_at = null, claimed_by = null
         where batch_id = %s and attempts = %s and state = any(%s)
         """,
