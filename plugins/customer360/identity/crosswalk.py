@@ -87,8 +87,8 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
             with affected as (
                 select customer_key from pg_temp.identity_touched
                 union
-                select customer_key from state.customer_key_crosswalk
-                where present_customer_key in (select customer_key from pg_temp.identity_touched)
+                select c.customer_key from pg_temp.identity_touched as touched
+                inner join state.customer_key_crosswalk as c on c.present_customer_key = touched.customer_key
             ),
             latest as (
                 select distinct on (c.customer_key) c.customer_key, c.present_customer_key
@@ -143,7 +143,8 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
                 where not p.was_known or p.before is distinct from p.present
             )
             insert into state.customer_key_crosswalk (customer_key, present_customer_key, reason, evidence, run_id)
-            select c.customer_key, c.present, c.reason, '{{}}'::jsonb, %(run)s::bigint from changed as c where not c.was_known
+            select c.customer_key, c.present, c.reason, '{{}}'::jsonb, %(run)s::bigint
+            from changed as c where not c.was_known
             union all
             select
                 c.customer_key, c.present, c.reason,
