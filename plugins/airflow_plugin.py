@@ -1,4 +1,4 @@
-"""What customer360 adds to Airflow's user interface: Data Docs, runbooks, and a link to the runbook on every task.
+"""What customer360 adds to Airflow's interface: on call, Data Docs, runbooks, a link to the runbook on every task.
 
 Every Airflow process loads this module, so it imports little; the pages are imported where the first one is asked for.
 """
@@ -37,6 +37,13 @@ class Customer360Plugin(AirflowPlugin):
     name = "customer360"
     fastapi_apps: ClassVar[list[Any]] = [{"app": pages, "url_prefix": PREFIX, "name": "customer360"}]
     external_views: ClassVar[list[Any]] = [
+        {
+            "name": "On call",
+            "href": f"{PREFIX}/on-call/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "customer360-on-call",
+        },
         {
             "name": "Data Docs",
             "href": f"{PREFIX}/data-docs/",

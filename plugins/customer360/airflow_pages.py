@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from markdown_it import MarkdownIt
 
+from customer360.oncall.page import router as on_call
 from customer360.settings import PROJECT_ROOT, get_settings
 
 RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
@@ -46,6 +47,7 @@ def application() -> FastAPI:
     app.get("/runbooks/")(runbook_list)
     app.get("/runbooks/{name}")(runbook)
     app.get("/")(index)
+    app.include_router(on_call)
     return app
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json as json_module
 import logging
 import signal
@@ -76,11 +75,12 @@ def list_incidents(json: Annotated[bool, typer.Option("--json", help="Print a JS
 @incident_app.command("close")
 def close_incident(
     incident_id: Annotated[int, typer.Argument(help="The incident's number, as `c360 incident list` shows it.")],
-    why: Annotated[str, typer.Option(help="Why it is no longer worth anybody's night.")],
+    because: Annotated[str, typer.Option(help="Why it is no longer worth anybody's night.")],
 ) -> None:
     """Close an incident by hand. It stays closed as long as its cause lasts, and opens again if that comes back."""
+    from customer360 import ledger
     from customer360.oncall import incidents
 
     with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
-        incidents.close(connection, incident_id, who=getpass.getuser(), why=why)
+        incidents.close(connection, incident_id, who=ledger.me(), why=because)
     Console().print(f"Incident {incident_id} is closed.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -74,7 +76,9 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    settings = Settings(home=tmp_path_factory.mktemp("stack"))
+    # Not below pytest's own folder, which a newer pytest session closes to the server's user (tests/conftest.py).
+    home = Path(tempfile.mkdtemp(prefix="c360-stack-"))
+    settings = Settings(home=home, monitor_seconds=5)
     sample_at = tmp_path_factory.mktemp("sample") / "shop"
     sample = generate(
         300, 60, None, 7, sample_at, fresh_batches=40, fresh_days=20, history_versions="latest", history_files=1
@@ -87,6 +91,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         yield shop
     finally:
         stack.down(settings)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

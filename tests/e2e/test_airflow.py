@@ -151,7 +151,7 @@ def test_runbooks_and_data_docs_are_shown_inside_airflow(shop: Shop) -> None:
 def test_every_task_links_its_runbook(shop: Shop) -> None:
     plugins = shop.api.get("/plugins", limit=100)["plugins"]
     ours = next(plugin for plugin in plugins if plugin["name"] == "customer360")
-    assert {view["name"] for view in ours["external_views"]} == {"Data Docs", "Runbooks", "Runbook"}
+    assert {view["name"] for view in ours["external_views"]} == {"On call", "Data Docs", "Runbooks", "Runbook"}
     run = shop.api.get("/dags/ingest_orders/dagRuns", limit=1)["dag_runs"][0]
     links = shop.api.get(f"/dags/ingest_orders/dagRuns/{run['dag_run_id']}/taskInstances/load_orders/links")
     assert links["extra_links"] == {"Runbook": "/customer360/runbooks/ingest_orders"}

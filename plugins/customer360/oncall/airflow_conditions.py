@@ -26,7 +26,7 @@ _CAUSES_OF: dict[str, tuple[str, ...]] = {
     "build_customer_360": ("run_failed:build", "gate_failed:build", "run_stuck:", "component_silent:"),
     "rebuild_customer_360": ("run_failed:build", "gate_failed:build", "run_stuck:", "component_silent:"),
     "refresh_daily": ("run_failed:daily", "gate_failed:daily", "run_stuck:", "component_silent:"),
-    "fit_churn": ("run_failed:fit", "model_drift:", "component_silent:"),
+    "fit_churn_model": ("run_failed:fit", "churn_model_kept", "component_silent:"),
     "sweep_landing": ("component_silent:",),
     **{f"ingest_{feed}": ("batch_failed:", "component_silent:") for feed in FEEDS},
 }

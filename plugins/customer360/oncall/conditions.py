@@ -121,15 +121,23 @@ def batch_refused(view: View) -> Iterator[Finding]:
 @condition("batch_failed")
 def batch_failed(view: View) -> Iterator[Finding]:
     """A batch could not be loaded although it was not refused: the cause is ours, not the file's."""
-    for row in view.rows("select batch_id, feed, file_name, error, attempts from ops.batches where state = 'failed'"):
+    for row in view.rows(
+        """
+        select batch_id, feed, file_name, attempts, state, coalesce(error, 'it is being tried again') as error
+        from ops.batches where state = 'failed' or (state = 'landed' and attempts >= 2)
+        """
+    ):
+        key = f"batch_failed:{row['batch_id']}"
         yield Finding(
             "batch_failed",
-            f"batch_failed:{row['batch_id']}",
+            key,
             graver_if(row["attempts"] >= 3, row["feed"]),
             f"Batch {row['batch_id']} of {row['feed']} failed to load, {row['attempts']} tries: {row['error']}",
             f"c360 replay --batch {row['batch_id']}",
             FEED_TABLES[row["feed"]],
             {"batch_id": row["batch_id"], "file": row["file_name"], "attempts": row["attempts"]},
+            # While it is tried again it is neither good nor failed: that keeps an incident open and opens none.
+            follows=() if row["state"] == "failed" else (key,),
         )
 
 
@@ -227,7 +235,7 @@ def gate_failed(view: View) -> Iterator[Finding]:
             "gate_failed",
             f"gate_failed:{row['line']}",
             "critical",
-            f"Run {row['run_id']} ({row['kind']}) was not published: {row['error']}",
+            f"Run {row['run_id']} ({row['kind']}) was {'' if row['is_published'] else 'not '}published: {row['error']}",
             _first_command(row["next_step"]) or f"c360 why {row['run_id']}",
             EVERY_TABLE,
             {"run_id": row["run_id"], "failing": failing, "next_step": row["next_step"]},
@@ -272,7 +280,9 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
         with told as (
             select run_id, kind, next_step, error,
                 case when kind in ('build', 'rebuild') then 'build' else kind end as line,
-                case when state = 'running' then 'failed' else state end as state
+                case when state = 'running' then 'failed'
+                    when state = 'failed' and published_at is not null then 'blocked'  -- by the marts gate
+                    else state end as state, published_at is not null as is_published
             from ops.runs
             where kind <> 'as_of' and (state <> 'running' or (
                 kind <> 'fit' and started_at < now() - interval '15 seconds' and not exists (
@@ -285,7 +295,7 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
                 and not exists (select from told as g where g.line = t.line and g.state = 'succeeded'
                                 and g.run_id between b.run_id and t.run_id))
         )
-        select distinct on (r.line) r.line, r.kind, r.run_id, r.state, r.next_step,
+        select distinct on (r.line) r.line, r.kind, r.run_id, r.state, r.next_step, r.is_published,
             left(coalesce(r.error, 'the process died before it could say why'), 600) as error,
             (select count(*) from worked as f
              where f.line = r.line and f.state in ('failed', 'blocked') and f.run_id > coalesce(
@@ -437,30 +447,6 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
             ("marts.fct_orders", "marts.customer_360", "marts.fct_daily_revenue"),
             {"currency": row["currency"], "orders": row["orders"], "since_on": str(row["since_on"])},
         )
-
-
-@condition("model_drift")
-def model_drift(view: View) -> Iterator[Finding]:
-    """The newest fit of the churn model was judged and not promoted: the last good version goes on scoring."""
-    if not _exists(view, "marts.churn_model_versions"):
-        return
-    for row in view.rows(
-        """
-        select model_version, decision, as_of_on, fitted_at from marts.churn_model_versions
-        order by model_version desc limit 1
-        """
-    ):
-        if row["decision"] not in {"promoted", "not_fitted"}:
-            yield Finding(
-                "model_drift",
-                "model_drift:churn",
-                "warning",
-                f"Churn model version {row['model_version']} of {row['as_of_on']} was not promoted "
-                f"({row['decision']}): an older version scores",
-                "c360 churn evaluate",
-                ("marts.customer_churn",),
-                {"model_version": row["model_version"], "decision": row["decision"]},
-            )
 
 
 @condition("ledger_unbalanced")

@@ -21,7 +21,7 @@ _FEEDS_OF = {
     "fct_sessions": ("web_sessions",),
     "fct_tickets": ("support_tickets",),
 }
-_DAILY = ("customer_loyalty", "customer_churn")
+DAILY = ("customer_loyalty", "customer_churn")
 _EVENT_TIMES = {"fct_orders": "updated_at", "fct_sessions": "ended_at", "fct_tickets": "updated_at"}
 _KEEP_DAYS = 90
 
@@ -109,7 +109,7 @@ def _age_minutes(connection: Connection, settings: Settings, subject: str, measu
         if not found or not found[0]:
             return None
         statement = f"select extract(epoch from now() - max({_EVENT_TIMES[subject]})) / 60 from marts.{subject}"
-    elif subject in _DAILY:
+    elif subject in DAILY:
         statement = """
             select greatest(0, extract(epoch from now() - (max(as_of_on) + 1)::timestamp at time zone %(zone)s) / 60)
             from ops.publications where as_of_on is not null

@@ -75,7 +75,7 @@ def close(connection: Connection, incident_id: int, *, who: str, why: str) -> No
         Customer360Error: there is no such open incident, or no reason was given.
     """
     if not why.strip():
-        raise Customer360Error("An incident is closed with a reason.", 'Add --why "…".')
+        raise Customer360Error("An incident is closed with a reason.", 'Add --because "…".')
     with connection.transaction():
         row = connection.execute(
             "update ops.incidents set closed_at = now(), closed_by = %s, closed_because = %s "
