@@ -1,13 +1,15 @@
 """Control totals: what the published tables add up to, moved by each publication's differences alone.
 
-Three tables tell the same money: the facts, the customers and the unattributed bucket, the days. Each total is moved
+Three tables tell the same money: the facts, the customers with the unattributed bucket, the days. Each total is moved
 by the rows that changed in its own table, so that an order which moved to another customer without both of them being
-built again shows at once: facts ≠ customers + unattributed. No run reads a whole table for it; ``c360 verify`` recounts.
+built again shows at once: facts ≠ customers + unattributed. No run reads a whole table for it; ``c360 verify``
+recounts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from decimal import Decimal
 
 from psycopg import sql
 
@@ -119,9 +121,9 @@ def _measures(table: str, columns: Collection[str]) -> tuple[str, dict[str, str]
     return source, {name: column for name, column in measures.items() if column == ROWS or column in columns}
 
 
-def recount(connection: Connection, *, schema: str = "marts") -> dict[tuple[str, str], object]:
+def recount(connection: Connection, *, schema: str = "marts") -> dict[tuple[str, str], Decimal]:
     """What the totals are when whole tables are read: (measure, source) → total."""
-    totals: dict[tuple[str, str], object] = {}
+    totals: dict[tuple[str, str], Decimal] = {}
     for table, (source, measures) in SOURCES.items():
         row = connection.execute(
             sql.SQL("select {} from {}").format(_sums(measures), sql.Identifier(schema, table))

@@ -18,7 +18,7 @@ from customer360.progress import Progress
 from customer360.publish import Change, PublishedTable
 from customer360.run_log import recorded
 from customer360.settings import Settings
-from customer360.warehouse import Connection
+from customer360.warehouse import Connection, Role
 
 # What dbt makes beside the candidate tables (macros/generate_schema_name.sql).
 _HELPERS = ("staging", "identity", "intermediate")
@@ -29,7 +29,7 @@ def build_copy(
     prefix: str,
     *,
     as_of_on: date,
-    run_id: int,
+    run_id: int | None,
     progress: Progress,
     known_until: datetime | None = None,
 ) -> list[PublishedTable]:
@@ -71,6 +71,8 @@ def build_copy(
             models(table.name)
             freeze(settings, table, as_of_on)
     models("tag:daily")
+    with warehouse.connect("transformer", settings) as connection:
+        _open_to(connection, prefix, "owner")
     return published_tables(settings, schema_prefix=prefix)
 
 
@@ -103,21 +105,24 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
                 else:
                     connection.execute(sql.SQL("drop table {} cascade").format(name))
             _drop(connection, [schema, *(f"{prefix}_{helper}" for helper in _HELPERS)])
-            for statement in (
-                "alter schema {made} rename to {schema}",
-                "grant usage on schema {schema} to bi_reader, owner",
-                "grant select on all tables in schema {schema} to bi_reader, owner",
-            ):
-                connection.execute(
-                    sql.SQL(warehouse.query(statement)).format(
-                        made=sql.Identifier(prefix), schema=sql.Identifier(schema)
-                    )
-                )
+            connection.execute(
+                sql.SQL("alter schema {} rename to {}").format(sql.Identifier(prefix), sql.Identifier(schema))
+            )
+            _open_to(connection, schema, "bi_reader", "owner")
         run.mark("published")
         progress.note(", ".join(f"{name}: {change.added} rows" for name, change in counts.items()))
         summary = RunSummary.of(run)
         summary.tables = counts
         return summary
+
+
+def _open_to(connection: Connection, schema: str, *roles: Role) -> None:
+    for statement in ("grant usage on schema {} to {}", "grant select on all tables in schema {} to {}"):
+        connection.execute(
+            sql.SQL(warehouse.query(statement)).format(
+                sql.Identifier(schema), sql.SQL(", ").join(map(sql.Identifier, roles))
+            )
+        )
 
 
 def _drop(connection: Connection, schemas: Iterable[str]) -> None:
