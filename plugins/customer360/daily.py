@@ -55,6 +55,9 @@ def refresh_daily(
     if _has_unpublished_work(settings):
         build(settings, trigger, progress)
     with recorded(settings, "daily", trigger, as_of_on=day) as run:
+        if not scalar(run.lock, "select exists (select from ops.publications)"):
+            run.state = "idle"  # an empty warehouse has no figures of the day; the first publication wakes the pass
+            return RunSummary.of(run)
         if _has_unpublished_work(settings):
             raise DailyOrderError(
                 "A build is not finished, and the daily tables are made from what it left.",
