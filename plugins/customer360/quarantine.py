@@ -224,7 +224,11 @@ def export(connection: Connection, selection: Selection, target: Path) -> int:
         else:
             for one in found:
                 own = {ID_COLUMN: one.quarantine_id, REASONS_COLUMN: _told(one)}
-                whole = cells(one)
+                arrays = {of.name for of in FEEDS[one.feed].fields if of.kind == "array"}
+                whole = {
+                    name: _array_of_cell(value) if name in arrays and isinstance(value, str) else value
+                    for name, value in cells(one).items()
+                }
                 whole = whole | own if whole else {RECORD_COLUMN: one.record} | own
                 stream.write(readers.dumps(whole).decode() + "\n")
     return len(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from customer360.feeds import Feed, Field
+from customer360.landing import printable
 from customer360.records import (
     LONG_TEXT,
     MAX_BRACKETS,
@@ -395,7 +397,7 @@ class _Jsonl:
                     if any(inner):
                         extra[of.name] = inner
             part.count_unknown(extra)
-            extras.append(_json_text(msgspec.json.encode(extra)) if extra else None)
+            extras.append(_storable(msgspec.json.encode(extra)) if extra else None)
         part.extra = pa.array(extras, pa.string())
 
     def _slow(self, records: list[bytes], rows: Sequence[int]) -> _Part:
@@ -422,17 +424,13 @@ class _Jsonl:
             part.columns[of.name], unfit = from_python(of, [record.get(of.name) for record in parsed])
             part.note(of.name, unfit)
         extras: list[str | None] = []
-        for row, record in enumerate(parsed):
+        for record in parsed:
             extra = {name: value for name, value in record.items() if name not in self.known}
             for of in self.arrays:
                 if inner := unknown_in_elements(of, record.get(of.name)):
                     extra[of.name] = inner
             part.count_unknown(extra)
-            text = _json_text(dumps(extra)) if extra else None
-            if text is not None and "\\u0000" in text:  # jsonb cannot hold it
-                part.note(RECORD, {row: "holds a NUL character in an unknown field"})
-                text = None
-            extras.append(text)
+            extras.append(_storable(dumps(extra)) if extra else None)
         part.extra = pa.array(extras, pa.string()) if any(extras) else None
         return part
 
@@ -529,8 +527,16 @@ def _dumps_text(value: Any) -> bytes:
     return text.encode(errors="replace")
 
 
-def _json_text(raw: bytes) -> str:
-    return raw.decode()
+# What JSON may say and PostgreSQL's jsonb cannot hold: NUL, lone surrogates, numbers beyond numeric's range.
+_BEYOND_JSONB = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|[eE][+-]?0*[1-9][0-9]{3}|[0-9]{1000}")
+
+
+def _storable(raw: bytes) -> str:
+    """Unknown fields as jsonb can hold them; what it cannot is kept as the text that it was."""
+    text = raw.decode(errors="replace")
+    if _BEYOND_JSONB.search(raw) or text.count("[") + text.count("{") > MAX_BRACKETS:
+        return json.dumps({"(as text)": text}, ensure_ascii=False)
+    return text
 
 
 # --- parts of a chunk ------------------------------------------------------------------------------------------------
@@ -556,7 +562,7 @@ class _Part:
         for name, value in extra.items():
             names = {f"{name}[].{key}" for element in value for key in element} if _is_inner(value) else {name}
             for full in names:
-                full = full[:100]
+                full = printable(full)
                 if full in self.unknown_fields or len(self.unknown_fields) < MAX_COLUMNS:
                     self.unknown_fields[full] = self.unknown_fields.get(full, 0) + 1
 
@@ -685,34 +691,20 @@ class _Csv:
         texts: list[str] = []
         place = 0
         while place < len(lines):
-            reader = csv.reader(lines[place:], delimiter=self.delimiter)
-            before = 0
-            restarted = False
-            while True:
-                fault = ""
-                try:
-                    cells: list[str] = next(reader)
-                except StopIteration:
-                    break
-                except csv.Error:
-                    cells, fault = [], "cannot be split into columns"
-                raw = "".join(lines[place + before : place + reader.line_num])
-                if raw.count('"') % 2 and place + reader.line_num >= len(lines) and reader.line_num - before > 1:
-                    # A quote that is never closed swallowed the rest: one line steps aside, the others are read.
-                    raw, fault, cells = lines[place + before], "opens a quote that is never closed", []
-                    place += before + 1
-                    restarted = True
-                else:
-                    before = reader.line_num
-                if cells or fault:
-                    self._keep_row(cells, fault, raw, rows, problems, texts)
-                if restarted or fault:
-                    if not restarted:
-                        place += before
-                        restarted = True
-                    break
-            if not restarted:
-                break
+            reader = csv.reader(_some(lines, place), delimiter=self.delimiter)
+            fault = ""
+            try:
+                cells = next(reader)
+            except csv.Error:
+                cells, fault = [], "cannot be split into columns"
+            used = reader.line_num
+            raw = "".join(lines[place : place + used])
+            if used > 1 and (fault or len(cells) != len(self.header) or raw.count('"') % 2):
+                # A stray quote swallowed the lines that follow. One line steps aside, the others are read.
+                used, raw, fault = 1, lines[place], "opens a quote that is not closed where it should be"
+            if cells or fault:
+                self._keep_row(cells, fault, raw, rows, problems, texts)
+            place += used
         columns = {name: pa.array([row[index] for row in rows], pa.string()) for index, name in enumerate(self.header)}
         return columns, {RECORD: problems} if problems else {}, texts
 
@@ -735,6 +727,14 @@ class _Csv:
             problems[row] = "is not valid UTF-8 text"
         rows.append(empty if row in problems else list(cells))
         texts.append(_decoded(raw.rstrip("\r\n").encode(errors="surrogateescape")))
+
+
+_MAX_LINES = 1_000  # of one CSV record; a longer one is an unclosed quote
+
+
+def _some(lines: list[str], start: int) -> Iterator[str]:
+    for place in range(start, min(start + _MAX_LINES, len(lines))):
+        yield lines[place]
 
 
 class _CsvTexts:
@@ -849,7 +849,7 @@ def _gather_extra(feed: Feed, part: _Part, columns: dict[str, pa.Array], inner: 
     for name, values in columns.items():
         if name in feed.by_name:
             continue
-        part.unknown_fields.setdefault(name[:100], 0)
+        part.unknown_fields.setdefault(printable(name), 0)
         for row, value in enumerate(values.to_pylist()):
             if value is not None and value != "":
                 extras.setdefault(row, {})[name] = value
@@ -861,11 +861,7 @@ def _gather_extra(feed: Feed, part: _Part, columns: dict[str, pa.Array], inner: 
     texts: list[str | None] = [None] * len(part.rows)
     for row, extra in extras.items():
         part.count_unknown(extra)
-        text = _json_text(_dumps_plain(extra))
-        if "\\u0000" in text:  # jsonb cannot hold it
-            part.note(RECORD, {row: "holds a NUL character in an unknown field"})
-        else:
-            texts[row] = text
+        texts[row] = _storable(_dumps_plain(extra))
     part.extra = pa.array(texts, pa.string())
 
 
