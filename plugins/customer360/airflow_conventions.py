@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.sdk import Param
+
 OWNER = "data-platform"
 RUNBOOK_PAGE = "/customer360/runbooks/{dag_id}"
 
@@ -38,3 +40,8 @@ def conventions(file: str, doc: str | None, *, tags: list[str], timeout: timedel
             "execution_timeout": timeout,
         },
     }
+
+
+def optional(kind: str, title: str, **rules: Any) -> Param:
+    """A parameter that may be left empty, and is checked by Airflow before the run starts if it is not."""
+    return Param(None, type=["null", kind], title=title, **rules)

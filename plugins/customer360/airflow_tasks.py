@@ -107,6 +107,59 @@ def sweep(alias: str) -> str:
         return str(waiting)
 
 
+def release_rows(alias: str, params: dict[str, Any]) -> str:
+    """Accept quarantined rows as they are; through ``alias`` wake the build."""
+    from customer360 import quarantine
+
+    chosen = quarantine.Selection(
+        ids=tuple(params["quarantine_ids"] or ()),
+        batch_id=params["batch_id"],
+        feed=params["feed"],
+        rule=params["rule"],
+        field=params["field"],
+    )
+    with told_plainly():
+        outcome = quarantine.release(get_settings(), who=_who(), why=params["because"], selection=chosen)
+        _log.info("%s", outcome)
+        for quarantine_id, reasons in outcome.still_bad.items():
+            _log.warning("Row %s stays: %s", quarantine_id, "; ".join(reason.message for reason in reasons))
+        if not outcome.released:
+            raise AirflowSkipException(str(outcome))
+        _emit(alias, list(RAW.values()))
+        return str(outcome)
+
+
+def replay_batches(alias: str, params: dict[str, Any]) -> str:
+    """Process batches again from their files; through ``alias`` wake the build."""
+    from datetime import datetime
+
+    from customer360 import replay
+
+    with told_plainly():
+        summary = replay.replay(
+            get_settings(),
+            who=_who(),
+            why=params["because"],
+            batch_id=params["batch_id"],
+            feed=params["feed"],
+            since=datetime.fromisoformat(params["since"]) if params["since"] else None,
+            state=params["state"],
+        )
+        _log.info("%s", summary)
+        for batch_id, reason in summary.impossible.items():
+            _log.warning("Batch %s cannot be processed again: %s", batch_id, reason)
+        if not summary.batches:
+            raise AirflowSkipException(str(summary))
+        _emit(alias, [RAW[feed] for feed in sorted({batch.feed for batch in summary.batches})])
+        return str(summary)
+
+
+def _who() -> str:
+    """The person who started this run by hand."""
+    run: Any = get_current_context()["dag_run"]
+    return getattr(run, "triggering_user_name", None) or "somebody through Airflow"
+
+
 def _emit(alias: str, assets: list[Asset]) -> None:
     outlet = get_current_context()["outlet_events"][AssetAlias(alias)]
     for asset in assets:

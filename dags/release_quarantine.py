@@ -1,0 +1,46 @@
+"""Accepts quarantined rows as they are, on a person's word, and lets them into raw.
+
+**Runs on** demand only; "Trigger" asks which rows and why. Corrected rows come back by `c360 quarantine release`.
+**Produces** a `release-…` batch per feed in `raw`, and wakes the build.
+**Re-run** at any time: a row leaves the quarantine once.
+**Broken?** `docs/runbooks/release_quarantine.md`
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import AssetAlias, Param, dag, task
+
+from customer360.airflow_conventions import conventions, optional
+
+ALIAS = "released_rows"
+
+
+@dag(
+    schedule=None,
+    params={
+        "because": Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record."),
+        "quarantine_ids": Param(
+            None,
+            type=["null", "array"],
+            items={"type": "integer", "minimum": 1},
+            title="Rows",
+            description="Numbers as `c360 quarantine list` shows them. What is empty does not narrow the choice.",
+        ),
+        "batch_id": optional("integer", "Batch", minimum=1),
+        "feed": optional("string", "Feed", enum=[None, "orders", "web_sessions", "support_tickets"]),
+        "rule": optional("string", "Rule", pattern="^[a-z_]{1,60}$"),
+        "field": optional("string", "Field", pattern="^[a-z_.()\\[\\]]{1,80}$"),
+    },
+    **conventions(__file__, __doc__, tags=["gate", "load"], timeout=timedelta(minutes=30)),
+)
+def release_quarantine():
+    @task(outlets=[AssetAlias(ALIAS)])
+    def release_rows(params=None):
+        from customer360 import airflow_tasks
+
+        return airflow_tasks.release_rows(ALIAS, params)
+
+    release_rows()
+
+
+release_quarantine()

@@ -1,0 +1,39 @@
+"""Takes batches through the landing gate again from their files, and replaces what they brought in.
+
+**Runs on** demand only; "Trigger" asks which batches and why.
+**Produces** the rows of those batches in `raw` and the quarantine, anew, under the same numbers; wakes the build.
+**Re-run** at any time: the same file gives the same rows.
+**Broken?** `docs/runbooks/replay_batches.md`
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import AssetAlias, Param, dag, task
+
+from customer360.airflow_conventions import conventions, optional
+
+ALIAS = "replayed_batches"
+
+
+@dag(
+    schedule=None,
+    params={
+        "because": Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record."),
+        "batch_id": optional("integer", "Batch", minimum=1),
+        "feed": optional("string", "Feed", enum=[None, "orders", "web_sessions", "support_tickets"]),
+        "since": optional("string", "Landed since", format="date-time"),
+        "state": optional("string", "State", enum=[None, "failed", "refused", "loaded", "published", "held"]),
+    },
+    **conventions(__file__, __doc__, tags=["gate", "load"], timeout=timedelta(hours=2)),
+)
+def replay_batches():
+    @task(outlets=[AssetAlias(ALIAS)])
+    def load_again(params=None):
+        from customer360 import airflow_tasks
+
+        return airflow_tasks.replay_batches(ALIAS, params)
+
+    load_again()
+
+
+replay_batches()
