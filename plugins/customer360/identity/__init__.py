@@ -3,6 +3,6 @@
 ``resolve`` is the step of the build; the rest explains, decides and measures. The rules are in docs/identity.md.
 """
 
-from customer360.identity.resolution import IdentityDelta, resolve
+from customer360.identity.resolution import IdentityDelta, has_work, resolve
 
-__all__ = ["IdentityDelta", "resolve"]
+__all__ = ["IdentityDelta", "has_work", "resolve"]

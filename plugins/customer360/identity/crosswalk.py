@@ -156,8 +156,8 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
                         when blocked.identifier_keys is not null then 'blocked'
                         else 'link_gone'
                     end,
-                    'record_type', joining.record_type,
-                    'record_id', joining.record_id,
+                    'record_type', case when decided.ids is null then joining.record_type end,
+                    'record_id', case when decided.ids is null then joining.record_id end,
                     'decision_ids', decided.ids,
                     'blocked_identifier_keys', blocked.identifier_keys
                 )),
