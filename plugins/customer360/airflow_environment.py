@@ -15,6 +15,7 @@ from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from customer360.lineage import events_file
 from customer360.settings import PROJECT_ROOT, Settings
 
 DAGS = PROJECT_ROOT / "dags"
@@ -152,11 +153,22 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "colored_console_log": "False",
         },
         "cosmos": {"enable_telemetry": "False", "enable_cache": "False"},
-        "openlineage": {"disabled": "True", "namespace": "customer360"},
+        "openlineage": {
+            "disabled": "False",
+            "namespace": "customer360",
+            "transport": json.dumps({"type": "file", "log_file_path": str(events_file(settings)), "append": True}),
+            # Source code and environment of tasks are not for whoever reads lineage.
+            "disable_source_code": "True",
+            "include_full_task_info": "False",
+        },
     }
     flat = {
         f"AIRFLOW__{section.upper()}__{key.upper()}": value
         for section, keys in values.items()
         for key, value in keys.items()
     }
+    own_transport = os.environ.get("AIRFLOW__OPENLINEAGE__TRANSPORT")
+    if own_transport:
+        flat["AIRFLOW__OPENLINEAGE__TRANSPORT"] = own_transport
+    events_file(settings).parent.mkdir(parents=True, exist_ok=True)
     return flat | {"AIRFLOW_HOME": str(home)}

@@ -16,7 +16,7 @@ import psycopg
 from airflow.sdk import Asset, AssetAlias, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from customer360 import warehouse
+from customer360 import lineage, warehouse
 from customer360.airflow_assets import DAILY_DUE, LANDED, RAW
 from customer360.errors import Customer360Error, WarehouseUnavailableError
 from customer360.progress import Logged
@@ -53,6 +53,7 @@ def ingest_feed(feed: str) -> str:
         settings = get_settings()
         summary = load.ingest(settings, feed, progress)
         _log.info("%s", summary)
+        lineage.of_load(settings, summary)
         for batch in summary.refused:
             _log.warning("Batch %s (%s) is refused: %s", batch.batch_id, batch.file_name, batch.error)
         if summary.failed:
@@ -74,6 +75,7 @@ def build_marts(alias: str) -> str:
         settings = get_settings()
         summary = build.build(settings, _trigger(), progress)
         _log.info("%s", summary)
+        lineage.of_run(settings, summary)
         if wake.is_daily_due(settings):
             _emit(alias, [DAILY_DUE])
         return str(summary)
@@ -90,6 +92,7 @@ def build_daily(as_of_on: str | None) -> str:
         day = date.fromisoformat(as_of_on) if as_of_on else None
         summary = daily.refresh_daily(settings, as_of_on=day, trigger=_trigger(), progress=progress)
         _log.info("%s", summary)
+        lineage.of_run(settings, summary)
         return str(summary)
 
 

@@ -29,7 +29,7 @@ def up(
     no_airflow: Annotated[bool, typer.Option("--no-airflow", help="Only the warehouse and the monitor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays as it is."""
+    """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays."""
     settings = get_settings()
     if json:
         import json as json_module

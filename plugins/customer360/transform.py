@@ -164,6 +164,32 @@ def model_tables(settings: Settings, *, schema_prefix: str = "") -> list[ModelTa
     return sorted(tables, key=lambda table: (table.schema, table.name))
 
 
+def tables_read(settings: Settings) -> dict[str, frozenset[str]]:
+    """For each published table the sources and seeds that its models read, directly or through others."""
+    with _one_call_at_a_time:
+        manifest = _manifest(settings, "")
+    known: dict[str, frozenset[str]] = {}
+
+    def read_by(unique_id: str) -> frozenset[str]:
+        if unique_id not in known:
+            known[unique_id] = frozenset()  # a model never reads itself; this ends the walk if one did
+            source = manifest.sources.get(unique_id)
+            node = manifest.nodes.get(unique_id)
+            if source is not None:
+                known[unique_id] = frozenset({f"{source.schema}.{source.identifier}"})
+            elif node is not None and node.resource_type == "seed":
+                known[unique_id] = frozenset({f"{node.schema}.{node.name}"})
+            elif node is not None:
+                known[unique_id] = frozenset().union(*(read_by(parent) for parent in node.depends_on_nodes))
+        return known[unique_id]
+
+    return {
+        f"{table.publish_to}.{table.name}": read_by(node.unique_id)
+        for node in manifest.nodes.values()
+        if node.resource_type == "model" and (table := _table(node)).publish_to
+    }
+
+
 def dbt_environment(settings: Settings) -> dict[str, str]:
     """The environment variables that dbt_project/profiles.yml reads: role transformer of this warehouse."""
     parts = urlsplit(warehouse.url("transformer", settings))

@@ -133,7 +133,7 @@ def batch_failed(view: View) -> Iterator[Finding]:
             key,
             graver_if(row["attempts"] >= 3, row["feed"]),
             f"Batch {row['batch_id']} of {row['feed']} failed to load, {row['attempts']} tries: {row['error']}",
-            f"c360 replay --batch {row['batch_id']}",
+            f"c360 replay --batch {row['batch_id']} --because 'the cause is gone'",
             FEED_TABLES[row["feed"]],
             {"batch_id": row["batch_id"], "file": row["file_name"], "attempts": row["attempts"]},
             # While it is tried again it is neither good nor failed: that keeps an incident open and opens none.

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from customer360 import server, warehouse
+from customer360 import lineage, server, warehouse
 from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
 from customer360.oncall import alerts, freshness, incidents
 from customer360.oncall.airflow_conditions import look_at_airflow
@@ -90,6 +90,7 @@ def watch(settings: Settings, stop: threading.Event | None = None) -> None:
                     raise WarehouseUnavailableError("The embedded server does not run.", "Run `c360 up --no-airflow`.")
                 look_once(settings)
                 absence.is_over()
+                lineage.rotate(settings)
             except Customer360Error as error:
                 absence.goes_on(str(error))
             except Exception:
