@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from identity_shop import Shop, open_shop, order, session, ticket
 
 from customer360.settings import Settings
+from tests.pipeline.identity_shop import Shop, open_shop, order, session, ticket
 
 
 @pytest.fixture

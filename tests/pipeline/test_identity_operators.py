@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from identity_shop import Record, Shop, open_shop, order, session, ticket
 from typer.testing import CliRunner
 
 from customer360 import cli_identity
 from customer360.errors import Customer360Error
 from customer360.identity import has_work, operators
 from customer360.settings import Settings
+from tests.pipeline.identity_shop import Record, Shop, open_shop, order, session, ticket
 
 WHO = {"decided_by": "kim", "because": "the customer called"}
 

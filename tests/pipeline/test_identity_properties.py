@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from identity_shop import Record, Shop, open_shop
 
 from customer360 import warehouse
 from customer360.identity import decisions
 from customer360.settings import Settings
 from customer360.warehouse import query
+from tests.pipeline.identity_shop import Record, Shop, open_shop
 
 _CUSTOMER_IDS = ["c1", "c2", "c3", "c4"]
 _EMAILS = ["ann@inbox.example", "bob@inbox.example", "cid@inbox.example", "dan@inbox.example", "test@test.com"]

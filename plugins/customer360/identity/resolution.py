@@ -158,6 +158,9 @@ def _delta(connection: Connection, *, was_full: bool) -> IdentityDelta:
         select record_type as scope, record_id as key from pg_temp.identity_moved where was_there
         union
         select 'customer', customer_key::text from pg_temp.identity_touched
+        union
+        select 'customer', customer_key::text from pg_temp.identity_present
+        where not was_known or before is distinct from present
         """
     )
     rows = connection.execute("select scope, count(*) from pg_temp.identity_delta group by scope").fetchall()
