@@ -56,8 +56,8 @@ format: $(STAMP) ## Let the formatter rewrite the Python files
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure speed beside its peers; prints ratios
-	@$(BIN)/python -m bench
+bench: $(STAMP) ## Measure speed beside its peers; ONLY="latency identity" picks some
+	@$(BIN)/python -m bench $(ONLY)
 
 docs: $(STAMP) ## Write the generated pages (docs/tables.md, docs/settings.md) anew
 	@$(BIN)/python -m customer360.documentation

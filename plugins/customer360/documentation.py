@@ -40,7 +40,17 @@ def _tables_page() -> str:
     return _GENERATED + tables_page()
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "tables.md": _tables_page}
+def _feeds_page() -> str:
+    from customer360.feeds_page import feeds_page
+
+    return _GENERATED + feeds_page()
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "feeds.md": _feeds_page,
+    "settings.md": settings_page,
+    "tables.md": _tables_page,
+}
 
 
 def write_pages(folder: Path) -> list[Path]:

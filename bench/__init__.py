@@ -1,0 +1,1 @@
+"""Speed, measured beside a peer in the same run. Numbers of a shared machine are ratios first, seconds second."""
