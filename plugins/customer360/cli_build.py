@@ -120,9 +120,18 @@ def _print_status(found: Status) -> None:
         )
     if not found.incidents:
         _console.print("[green]Nothing is wrong.[/]")
+    for row in found.freshness:
+        if not row["is_fresh"]:
+            budget = max(0.0, row["budget_left"])
+            _console.print(
+                f"{row['subject']} is stale ({row['measure']}): {row['age_minutes']:,.0f} minutes, objective "
+                f"{row['objective_minutes']:,}; {budget:.0%} of its error budget of 28 days is left",
+                highlight=False,
+            )
     for row in found.incidents:
+        number = f" (incident {row['incident_id']} since {row['first_seen_at']:%H:%M:%S})" if row["incident_id"] else ""
         _console.print(
-            Text(f"{row['severity']}: {row['summary']}", "red" if row["severity"] == "critical" else "yellow")
+            Text(f"{row['severity']}: {row['summary']}{number}", "red" if row["severity"] == "critical" else "yellow")
         )
         _console.print(f"  fix:  {row['command']}\n  read: {row['runbook']}", highlight=False, markup=False)
 
@@ -133,7 +142,7 @@ def verify(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Prove that no row is lost: recount ledger, ids and money from raw to marts. Exit code 1 unless all of it holds."""
+    """Prove that no row is lost: recount ledger, ids and money from raw to marts. Exit code 1 unless it all holds."""
     from customer360 import verify as module
     from customer360.progress import Silent, Terminal
 

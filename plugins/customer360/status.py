@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from customer360 import landing, wake, warehouse
 from customer360.feeds import FEEDS
-from customer360.oncall import conditions
+from customer360.oncall import airflow_conditions, conditions, freshness, incidents
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query, scalar
 
@@ -39,7 +39,9 @@ class Status:
     publications: list[Row] = field(default_factory=list)
     readers: list[Row] = field(default_factory=list)
     incidents: list[Row] = field(default_factory=list)
-    """What is wrong now, each with its runbook and the command that fixes it."""
+    """What is wrong now, each with its runbook and the command that fixes it; its number once the monitor saw it."""
+    freshness: list[Row] = field(default_factory=list)
+    """How old each feed and table was at the monitor's last look, against its objective, with the error budget."""
 
     @property
     def is_well(self) -> bool:
@@ -63,10 +65,15 @@ def status(settings: Settings) -> Status:
             readers=_rows(connection, _READERS, [_LONG_QUERY_SECONDS]),
         )
     with warehouse.connect("oncall", settings) as connection:
-        seen = conditions.look(conditions.View(connection, settings))
+        seen = conditions.look(conditions.View(connection, settings)) + airflow_conditions.look_or_say_why(settings)
+        opened = {row["dedupe_key"]: row for row in incidents.open_incidents(connection)}
+        muted = {row[0] for row in connection.execute("select dedupe_key from ops.incident_mutes").fetchall()}
+        found.freshness = freshness.error_budget(connection)
     rank = {"critical": 0, "warning": 1, "info": 2}
     found.incidents = [
         {
+            "incident_id": opened[one.key]["incident_id"] if one.key in opened else None,
+            "first_seen_at": opened[one.key]["first_seen_at"] if one.key in opened else None,
             "kind": one.kind,
             "severity": one.severity,
             "summary": one.summary,
@@ -75,7 +82,7 @@ def status(settings: Settings) -> Status:
             "tables": list(one.tables),
         }
         for one in sorted(seen, key=lambda one: rank[one.severity])
-        if not one.is_explained_by({other.key for other in seen})
+        if one.key not in muted and not one.is_explained_by({other.key for other in seen} - {one.key})
     ]
     return found
 

@@ -51,15 +51,26 @@ class Story:
         }
 
 
+_NEWEST = {"build": ("build", "rebuild"), "daily": ("daily",), "fit": ("fit",)}
+
+
 def why(settings: Settings, subject: str) -> list[Story]:
-    """The stories of ``subject``: ``batch 12``, ``run 7``, a bare number (a batch, a run, or both), or a table's name.
+    """The stories of ``subject``: ``batch 12``, ``run 7``, a bare number (a batch, a run, or both), a table's name, or
+    ``build``, ``daily``, ``fit`` for the newest run of that kind that did something.
 
     Raises:
         Customer360Error: nothing has that number or name.
     """
     found = re.fullmatch(r"(?:(batch|run)\W*)?(\d+)", subject.strip().lower())
     with warehouse.connect("oncall", settings, autocommit=True) as connection:
-        if found:
+        if subject in _NEWEST:
+            newest = scalar(
+                connection,
+                "select max(run_id) from ops.runs where kind = any(%s) and state <> 'idle'",
+                [list(_NEWEST[subject])],
+            )
+            stories = [_run(connection, newest)] if newest else []
+        elif found:
             kind, number = found[1], int(found[2])
             stories = [_batch(connection, number)] if kind != "run" else []
             stories += [_run(connection, number)] if kind != "batch" else []
@@ -107,13 +118,24 @@ def _batch(connection: Connection, batch_id: int) -> Story | None:
     events += _restated(connection, batch_id)
     events = _in_order(events)
     answer = {
-        "published": f"published, in publication {row['publication_id']}",
+        "published": f"published, in publication {row['publication_id']}" + _aside(row),
         "loaded": "loaded, and not published yet",
         "landed": "landed, and not loaded yet",
         "duplicate": f"a duplicate of batch {row['duplicate_of']}; nothing of it was loaded",
         "held": "held: no table has anything of it",
     }.get(row["state"], str(row["state"]))
-    return _story(f"batch {batch_id} ({row['feed']}/{row['file_name']})", answer, events, _batch_step(row))
+    return _story(
+        f"batch {batch_id} ({row['feed']}/{row['file_name']})",
+        answer,
+        events,
+        _batch_step(row),
+        is_good=row["state"] in ("published", "duplicate"),
+    )
+
+
+def _aside(row: Row) -> str:
+    count = row["quarantined_rows"]
+    return f"; {count:,} of its {row['landed_rows']:,} rows stand in quarantine" if count else ""
 
 
 def _batch_step(row: Row) -> str:
@@ -251,7 +273,13 @@ def _run(connection: Connection, run_id: int) -> Story | None:
         "idle": "had nothing to do",
         "running": "is running, or died a moment ago",
     }.get(row["state"], str(row["state"]))
-    return _story(f"run {run_id} ({row['kind']})", answer, _in_order(events), row["next_step"] or "")
+    return _story(
+        f"run {run_id} ({row['kind']})",
+        answer,
+        _in_order(events),
+        row["next_step"] or "",
+        is_good=row["state"] == "succeeded",
+    )
 
 
 def _models(connection: Connection, run_id: int) -> list[Event]:
@@ -341,8 +369,9 @@ def _table(connection: Connection, name: str) -> Story | None:
 # --- the telling -----------------------------------------------------------------------------------------------------
 
 
-def _story(subject: str, state: str, events: list[Event], next_step: str) -> Story:
-    first = next((event for event in events if event.is_trouble), None)
+def _story(subject: str, state: str, events: list[Event], next_step: str, *, is_good: bool = False) -> Story:
+    """``is_good``: what went wrong on the way is over; it is told in its place, and not as a cause."""
+    first = None if is_good else next((event for event in events if event.is_trouble), None)
     return Story(subject, state + (f". First cause: {first.what}" if first else ""), events, next_step)
 
 

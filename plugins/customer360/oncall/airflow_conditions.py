@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from customer360 import warehouse
 from customer360.feeds import FEEDS
-from customer360.oncall.conditions import EVERY_TABLE, Finding
+from customer360.oncall.conditions import EVERY_TABLE, Finding, blind
 from customer360.settings import Settings
 from customer360.warehouse import query
 
@@ -32,6 +32,14 @@ _CAUSES_OF: dict[str, tuple[str, ...]] = {
 }
 
 _COMPONENTS = {"SchedulerJob": "scheduler", "TriggererJob": "triggerer", "DagProcessorJob": "dag-processor"}
+
+
+def look_or_say_why(settings: Settings) -> list[Finding]:
+    """What is wrong with Airflow, or that it cannot be looked at: its database may be away."""
+    try:
+        return look_at_airflow(settings)
+    except Exception as error:  # whatever it is, a look that failed must not read as "all is well"
+        return [blind("airflow", error, "c360 up")]
 
 
 def look_at_airflow(settings: Settings) -> list[Finding]:

@@ -477,6 +477,18 @@ def _exists(view: View, table: str) -> bool:
     return bool(view.rows("select to_regclass(%(table)s) is not null as found", table=table)[0]["found"])
 
 
+def blind(what: str, error: Exception, command: str) -> Finding:
+    """The finding that something could not be looked at."""
+    words = (str(error).splitlines() or ["no message"])[0][:200]
+    return Finding(
+        "condition_blind",
+        f"condition_blind:{what}",
+        "warning",
+        f"The monitor cannot look at {what}: {type(error).__name__}: {words}",
+        command,
+    )
+
+
 def look(view: View) -> list[Finding]:
     """Evaluate every registered condition.
 
@@ -488,13 +500,5 @@ def look(view: View) -> list[Finding]:
             with view.connection.transaction():
                 found.extend(evaluate(view))
         except Exception as error:  # whatever it is, on-call must hear that this look is blind
-            found.append(
-                Finding(
-                    "condition_blind",
-                    f"condition_blind:{kind}",
-                    "warning",
-                    f"The monitor cannot look for {kind}: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-                    "c360 monitor --once",
-                )
-            )
+            found.append(blind(kind, error, "c360 monitor --once"))
     return found

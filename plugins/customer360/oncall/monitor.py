@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from customer360 import lineage, server, warehouse
 from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
 from customer360.oncall import alerts, freshness, incidents
-from customer360.oncall.airflow_conditions import look_at_airflow
-from customer360.oncall.conditions import Finding, View, look
+from customer360.oncall.airflow_conditions import look_or_say_why
+from customer360.oncall.conditions import Finding, View, blind, look
 from customer360.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -43,10 +43,7 @@ def look_once(settings: Settings) -> Look:
     findings = _configure(settings)
     with warehouse.connect("oncall", settings, autocommit=True, application_name="customer360 monitor") as reader:
         findings += look(View(reader, settings))
-    try:
-        findings += look_at_airflow(settings)
-    except Exception as error:  # the database of Airflow may be away; what the warehouse shows is still told
-        findings.append(_blind("airflow", error, "c360 up"))
+    findings += look_or_say_why(settings)
     with warehouse.connect("owner", settings, autocommit=True, application_name="customer360 monitor") as connection:
         changes = incidents.synchronise(connection, findings)
         freshness.measure(connection, settings)
@@ -61,19 +58,8 @@ def _configure(settings: Settings) -> list[Finding]:
         with warehouse.connect("owner", settings, application_name="customer360 monitor") as connection:
             freshness.configure(connection, settings)
     except ConfigurationError as error:
-        return [_blind("freshness", error, "c360 monitor --once")]
+        return [blind("freshness", error, "c360 monitor --once")]
     return []
-
-
-def _blind(what: str, error: Exception, command: str) -> Finding:
-    words = (str(error).splitlines() or ["no message"])[0][:200]
-    return Finding(
-        "condition_blind",
-        f"condition_blind:{what}",
-        "warning",
-        f"The monitor cannot look at {what}: {type(error).__name__}: {words}",
-        command,
-    )
 
 
 def watch(settings: Settings, stop: threading.Event | None = None) -> None:
