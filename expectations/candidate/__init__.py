@@ -21,13 +21,16 @@ VISIBLE = "batches.claimed_at is not null and batches.state in ('loaded', 'publi
 _TYPES = {"order": "text", "session": "text", "ticket": "text", "customer": "bigint", "day": "date"}
 
 
-def suite_of(table: str, primary_key: tuple[str, ...], *, whole: bool) -> ExpectationSuite:
+def suite_of(
+    table: str, primary_key: tuple[str, ...], *, scope: str | None, scope_key: str | None, whole: bool
+) -> ExpectationSuite:
     """The suite of a published table; of one that has no module here, that its key is a key."""
     name = f"expectations.candidate.{table}"
     if find_spec(name):
         suite: ExpectationSuite = import_module(name).suite(whole=whole)
         return suite
-    key = one_row_per(*primary_key, among="true", batch="null::bigint")
+    among = changed(scope, scope_key, whole=whole) if scope and scope_key else "true"
+    key = one_row_per(*primary_key, among=among, batch="null::bigint")
     return ExpectationSuite(name=f"candidate.{table}", expectations=[key])
 
 

@@ -62,7 +62,9 @@ def check_candidate(
     passed = 0
     for table in judged:
         if kind != "live" or table.scope in dirty:
-            suite = suite_of(table.name, table.primary_key, whole=kind != "live")
+            suite = suite_of(
+                table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, whole=kind != "live"
+            )
             where = gates.Table(table.source_schema, table.name, "transformer")
             outcome = gates.run_suite("candidate", suite, where, settings=settings, run_id=run.run_id)
             passed += len(outcome.results) - len(outcome.failures)
@@ -142,14 +144,14 @@ def _blocked(run: Run, findings: list[Finding], crashed: list[str]) -> GateBlock
     if not findings:
         return GateBlockedError(
             f"The candidate gate could not judge the tables, so they were not published: {told}.",
-            f"`c360 why {run.run_id}` tells the rest; correct the expectation, then `c360 run`.",
+            f"`c360 why run {run.run_id}` tells the rest; correct the expectation, then `c360 run`.",
         )
     named = ", ".join(f"{batch_id} ({feed} {name})" for batch_id, feed, name in suspects)
     commands = f"`c360 hold {suspects[0][0]}`, then `c360 run`" if suspects else "`c360 run --full-refresh`"
     return GateBlockedError(
         f"The candidate gate stopped the publication; what is published stays. {told}."
         + (f" Suspected: batch {named}." if suspects else ""),
-        f"To let the other batches go on: {commands}. `c360 why {run.run_id}` tells the rest.",
+        f"To let the other batches go on: {commands}. `c360 why run {run.run_id}` tells the rest.",
     )
 
 

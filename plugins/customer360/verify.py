@@ -35,6 +35,8 @@ class Check:
     counted: str
     broken: list[str] = field(default_factory=list)
     next_step: str = ""
+    is_aside: bool = False
+    """Whether it was left out, for the reason in ``counted``."""
 
 
 @dataclass
@@ -102,10 +104,27 @@ def _recount(settings: Settings, progress: Progress) -> Report:
         report.checks.append(_money_check(report.money))
         report.checks.append(_control_totals(connection))
         progress.stage("candidate = marts", len(tables))
+        same: list[Check] = []
+        known: list[Check] = []
         for table in tables:
-            report.checks += [*_same_as_candidate(connection, table), *_customers_exist(connection, table)]
+            same.append(_same_as_candidate(connection, table))
+            known += _customers_exist(connection, table)
             progress.step(table.name)
+        report.checks += [_together("marts = candidate, row by row", same), _together("every customer exists", known)]
     return report
+
+
+def _together(name: str, checks: list[Check]) -> Check:
+    """One check of many tables, whose names stand before what breaks it."""
+    broken = [f"{check.name}: {row}" for check in checks if not check.holds for row in check.broken or ["?"]]
+    asides = [f"{check.name}: {check.counted}" for check in checks if check.is_aside]
+    return Check(
+        name,
+        all(check.holds for check in checks),
+        "; ".join([f"{len(checks) - len(asides)} tables", *asides]),
+        broken,
+        next((check.next_step for check in checks if not check.holds), ""),
+    )
 
 
 def _ledger(connection: Connection) -> Check:
@@ -236,7 +255,7 @@ def _control_totals(connection: Connection) -> Check:
     )
 
 
-def _same_as_candidate(connection: Connection, table: PublishedTable) -> Iterator[Check]:
+def _same_as_candidate(connection: Connection, table: PublishedTable) -> Check:
     """The published rows are the built ones, but for keys that are due."""
     due = "false"
     if table.is_live and table.scope:
@@ -245,18 +264,21 @@ def _same_as_candidate(connection: Connection, table: PublishedTable) -> Iterato
     elif "customer_key" in _columns(connection, table.schema, table.name):
         # Daily rows of customers who were merged or erased since the last daily pass are published no more.
         due = "customer_key not in (select customer_key from candidate.customer_360)"
-    yield _equal(connection, table, f"{table.source_schema}.{table.name}", str(table), aside=due)
+    return _equal(connection, table, f"{table.source_schema}.{table.name}", aside=due)
 
 
 def _customers_exist(connection: Connection, table: PublishedTable) -> Iterator[Check]:
-    if "customer_key" in _columns(connection, table.schema, table.name) and table.name != "customer_360":
+    columns = _columns(connection, table.schema, table.name)
+    # The crosswalk alone has keys of customers who are no more, and beside each whose it is now.
+    key = "present_customer_key" if "present_customer_key" in columns else "customer_key"
+    if key in columns and table.name != "customer_360":
         yield _none(
             connection,
-            f"each customer of {table} exists",
+            str(table),
             f"""
-            select distinct customer_key::text as broken from {table} as t
-            where customer_key is not null and not exists (
-                select from marts.customer_360 as c where c.customer_key = t.customer_key)
+            select distinct {key}::text as broken from {table} as t
+            where {key} is not null and not exists (
+                select from marts.customer_360 as c where c.customer_key = t.{key})
             """,
             next_step="`c360 run --full-refresh`",
         )
@@ -275,16 +297,15 @@ def _compare_with_a_full_build(settings: Settings, progress: Progress) -> list[C
         checks = []
         with warehouse.connect("owner", settings) as connection:
             for table in tables:
-                against = f"{SCRATCH}.{table.name}"
                 if table.is_live or is_current:
                     # Figures of the last daily pass are those of its moment: later runs do not move them.
                     without = () if is_current else _daily_columns(settings, table)
-                    checks.append(_equal(connection, table, against, str(table), without=without))
+                    checks.append(_equal(connection, table, f"{SCRATCH}.{table.name}", without=without))
                 else:
-                    told = "not compared: rows were published after the last daily pass"
-                    checks.append(Check(f"{table} = {against}", True, told))
+                    told = "not compared, it is older than the last publication"
+                    checks.append(Check(str(table), True, told, is_aside=True))
                 progress.step(table.name)
-        return checks
+        return [_together("marts = a full build, row by row", checks)]
     finally:
         drop_copy(settings, SCRATCH)
 
@@ -319,15 +340,15 @@ def _equal(
     connection: Connection,
     table: PublishedTable,
     left: str,
-    right: str,
     *,
     aside: str = "false",
     without: tuple[str, ...] = (),
 ) -> Check:
-    """Whether two tables have the same rows, in all columns of ``left`` but ``without``, rows ``aside`` left out."""
+    """Whether a published table has the rows of ``left``, in all columns but ``without``, rows ``aside`` left out."""
+    right = str(table)
     columns = [name for name in _columns(connection, *left.split(".")) if name not in without]
     if not _columns(connection, *right.split(".")):
-        return Check(f"{right} = {left}", True, "not published yet")
+        return Check(right, True, "not published yet", is_aside=True)
     listed = ", ".join(f'"{name}"' for name in columns)
     one, other = (f"select {listed} from {table_name} where not ({aside})" for table_name in (left, right))
     # Of personal data only whose it is.
@@ -336,14 +357,15 @@ def _equal(
         select distinct {" || ' ' || ".join(f'"{name}"::text' for name in shown)} as broken
         from (({one} except all {other}) union all ({other} except all {one})) as differing
     """
-    return _none(
+    check = _none(
         connection,
-        f"{right} = {left}",
+        right,
         differing,
-        counted=f"{scalar(connection, f'select count(*) from {right}'):,} rows"
-        + (f", without {len(without)} daily columns" if without else ""),
+        counted=f"without {len(without)} daily columns" if without else "",
         next_step="`c360 run --full-refresh`; keep the rows named here for the fix of the model",
     )
+    check.is_aside = bool(without) and check.holds
+    return check
 
 
 def _columns(connection: Connection, schema: str, name: str) -> list[str]:
