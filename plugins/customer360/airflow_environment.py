@@ -152,7 +152,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "dag_processor_child_process_log_directory": str(settings.logs / "dag_processor"),
             "colored_console_log": "False",
         },
-        "cosmos": {"enable_telemetry": "False", "enable_cache": "False"},
+        "cosmos": {"enable_telemetry": "False", "enable_cache": "False", "cache_dir": str(home / "cosmos")},
         "openlineage": {
             "disabled": "False",
             "namespace": "customer360",

@@ -73,7 +73,7 @@ def build_marts(alias: str) -> str:
 
     with told_plainly(), Logged() as progress:
         settings = get_settings()
-        summary = build.build(settings, _trigger(), progress)
+        summary = build.build(settings, run_name(), progress)
         _log.info("%s", summary)
         lineage.of_run(settings, summary)
         if wake.is_daily_due(settings):
@@ -90,7 +90,7 @@ def build_daily(as_of_on: str | None) -> str:
     with told_plainly(), Logged() as progress:
         settings = get_settings()
         day = date.fromisoformat(as_of_on) if as_of_on else None
-        summary = daily.refresh_daily(settings, as_of_on=day, trigger=_trigger(), progress=progress)
+        summary = daily.refresh_daily(settings, as_of_on=day, trigger=run_name(), progress=progress)
         _log.info("%s", summary)
         lineage.of_run(settings, summary)
         return str(summary)
@@ -169,7 +169,7 @@ def _emit(alias: str, assets: list[Asset]) -> None:
         outlet.add(asset)
 
 
-def _trigger() -> str:
+def run_name() -> str:
     """Which run of which DAG this is, for ops.runs."""
     run: Any = get_current_context()["dag_run"]
     return f"{run.dag_id} {run.run_id}"

@@ -125,6 +125,20 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
         return RunSummary.of(run, publication)
 
 
+def publish_whole(settings: Settings, run: Run, progress: Progress) -> RunSummary:
+    """Check and publish live tables that were built whole, one by one, since a claim with ``full_refresh``.
+
+    For the rebuild in single models (:mod:`customer360.airflow_rebuild`). Raises what :func:`build` raises.
+    """
+    count = scalar(run.lock, "select count(*) from ops.batches where state = 'loaded' and claimed_at is not null")
+    work = Work(count, 0, is_whole=True, has_new_rates=False, has_new_decisions=False)
+    run.count(batches=count, dirty=0)
+    run.mark("claimed")
+    run.mark("built")
+    publication = _publish_checked(settings, run, work, published_tables(settings), models_fingerprint(), progress)
+    return RunSummary.of(run, publication)
+
+
 def _publish_checked(
     settings: Settings, run: Run, work: Work, tables: list[PublishedTable], fingerprint: str, progress: Progress
 ) -> Publication:

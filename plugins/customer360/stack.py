@@ -18,13 +18,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
 
-from customer360 import server, warehouse
+from customer360 import model_graph, server, warehouse
 from customer360.airflow_api import AirflowApi
 from customer360.airflow_environment import (
     ADMIN,
@@ -83,11 +84,13 @@ def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = 
         WarehouseUnavailableError: the warehouse does not start.
     """
     tell = progress or _silent
-    with _exclusive(settings):
+    with _exclusive(settings), ThreadPoolExecutor(1) as beside:
+        # Airflow's DAG files read the graph of the models; dbt can write it while the warehouse starts.
+        graph = beside.submit(model_graph.manifest, settings) if airflow else None
         tell("Warehouse: PostgreSQL 18, roles, schemas")
         warehouse.set_up(settings)
-        if airflow:
-            _start_airflow(settings, tell)
+        if graph is not None:
+            _start_airflow(settings, tell, graph)
         _start_monitor(settings, tell)
         return addresses(settings)
 
@@ -162,6 +165,7 @@ def log_path(settings: Settings, component: str) -> Path:
 def set_up(settings: Settings, *, progress: Progress | None = None) -> dict[str, str]:
     """Prepare warehouse, secrets and Airflow's database without starting Airflow; returns its environment."""
     warehouse.set_up(settings)
+    model_graph.manifest(settings)
     return _prepare_airflow(settings, settings.airflow_port or _state(settings).get("port") or 0, progress or _silent)
 
 
@@ -200,9 +204,10 @@ def seconds_since_start(settings: Settings, component: str) -> float:
 # ---- starting -------------------------------------------------------------------------------------------------
 
 
-def _start_airflow(settings: Settings, tell: Progress) -> None:
+def _start_airflow(settings: Settings, tell: Progress, graph: Future[Path]) -> None:
     port = _choose_port(settings, tell)
     variables = _prepare_airflow(settings, port, tell)
+    graph.result()
     fingerprint = _fingerprint(variables)
     if running(settings) and _state(settings).get("fingerprint") != fingerprint:
         tell("The settings have changed: Airflow restarts")

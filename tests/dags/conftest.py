@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from customer360.settings import get_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
 
 
 @pytest.fixture(scope="session")
-def dagbag() -> Any:
+def dagbag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from airflow.dag_processing.dagbag import DagBag
 
-    return DagBag(str(ROOT / "dags"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("C360_HOME", str(tmp_path_factory.mktemp("home")))
+        get_settings.cache_clear()
+        yield DagBag(str(ROOT / "dags"))
+    get_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")
