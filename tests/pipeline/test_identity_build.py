@@ -27,7 +27,9 @@ def test_a_merge_moves_the_records_and_the_crosswalk_leads_the_old_key_on(settin
     assert rows(settings, "select evidence from marts.customer_key_crosswalk where customer_key = 2") == [
         ({"rule": "strong", "record_type": "session", "record_id": "s1"},)
     ]
-    assert rows(settings, "select key from marts.deleted_keys where table_name = 'customer_360'") != []
+    assert rows(settings, "select key from marts.deleted_keys where table_name = 'marts.customer_360'") == [
+        ({"customer_key": 2},)
+    ]
 
 
 def test_a_decision_alone_is_work_for_the_next_run(settings: Settings) -> None:

@@ -121,6 +121,15 @@ def test_an_identifier_can_be_blocked_before_it_is_ever_seen(shop: Shop) -> None
     assert shop.customer(one) is None
 
 
+def test_a_block_of_what_was_never_seen_can_be_undone(shop: Shop) -> None:
+    shop.resolve(order("o0", 0, customer_id="c0"))
+    before = shop.state()
+    decision = operators.block(shop.settings, "phone:+14158675309", **WHO)
+    operators.undo(shop.settings, decision, **WHO)
+    shop.resolve()
+    assert shop.state() == before
+
+
 def test_an_operator_may_allow_what_looks_shared(shop: Shop) -> None:
     records = [order(f"o{n}", n, customer_id=f"c{n}", email="ann@inbox.example") for n in (1, 2)]
     shop.resolve(*records)

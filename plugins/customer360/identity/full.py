@@ -60,7 +60,7 @@ def resolve_all(
     """Empty and fill the schema's tables from everything staged."""
     universe = _read(connection, staging_schema, normaliser, extend_map=extend_map)
     held = decisions.in_force(connection, known_until=known_until)
-    grouping = _group(universe, held, limits)
+    grouping = _group(connection, universe, held, limits)
     customer_key = _oldest_key(grouping.customer[: len(universe.key)], universe.key)
     account_key = _oldest_key(grouping.account[: len(universe.key)], universe.key)
     tables.empty(connection, schema)
@@ -117,12 +117,13 @@ def _encode(column: pa.ChunkedArray, kind: str, normaliser: Normaliser) -> tuple
     return of_raw[pc.fill_null(raw.indices, -1).to_numpy(zero_copy_only=False)], normal.dictionary
 
 
-def _group(universe: Universe, held: list[decisions.Decision], limits: Limits) -> Grouping:
+def _group(connection: Connection, universe: Universe, held: list[decisions.Decision], limits: Limits) -> Grouping:
     """Group the identifiers; those that only a decision names take part without being anybody's."""
     named = np.array(sorted({key for decision in held for key in decision.identifier_keys}), np.int64)
     absent = named[~np.isin(named, universe.key)]
     key = np.concatenate([universe.key, absent])
-    kind = np.concatenate([universe.kind, np.full(len(absent), 2, np.int8)])
+    kind_of_absent = key_map.kinds_of(connection, absent.tolist())
+    kind = np.concatenate([universe.kind, np.array([kind_of_absent[key] for key in absent.tolist()], np.int8)])
     order = np.argsort(key)
     positions = order[np.searchsorted(key, named, sorter=order)]
     number_of = dict(zip(named.tolist(), positions.tolist(), strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -135,3 +137,12 @@ def _find(connection: Connection, kinds: list[str], texts: list[str]) -> dict[tu
         [kinds, texts],
     ).fetchall()
     return {(kind, text): int(key) for kind, text, key in rows}
+
+
+def kinds_of(connection: Connection, keys: Iterable[int]) -> dict[int, int]:
+    """The type of each identifier, as its number in STRONG_TYPES, whether or not a record shows it at present."""
+    rows = connection.execute(
+        "select customer_key, identifier_type from state.customer_key_map where customer_key = any (%s)", [list(keys)]
+    ).fetchall()
+    numbers: dict[str, int] = {kind: number for number, kind in enumerate(STRONG_TYPES)}
+    return {int(key): numbers[kind] for key, kind in rows}

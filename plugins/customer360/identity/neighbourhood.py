@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from customer360.identity import key_map
 from customer360.identity.changes import KEY_COLUMNS
 from customer360.identity.confidence import confidence
 from customer360.identity.decisions import Decision, as_rulings
@@ -92,6 +93,8 @@ class Neighbourhood:
         Raises:
             TooWideError: that is so much that everything should be resolved anew.
         """
+        decided = {key for decision in self._decisions for key in decision.identifier_keys}
+        self._kinds |= key_map.kinds_of(self._connection, changed | decided)
         self._widen(changed)
         while True:
             outcome = self._group()
@@ -294,10 +297,10 @@ class _Nodes:
         self.kinds: list[int] = []
 
     def number(self, key: int) -> int:
-        """The number of an identifier. One in no record yet is only named by a decision: its type has no say."""
+        """The number of an identifier."""
         if key not in self.numbers:
             self.numbers[key] = len(self.kinds)
-            self.kinds.append(self._kind_of.get(key, PHONE))
+            self.kinds.append(self._kind_of[key])
         return self.numbers[key]
 
     def account(self, of: Identifier) -> int:
