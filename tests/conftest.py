@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
@@ -42,13 +43,26 @@ def embedded() -> Iterator[Settings]:
 @pytest.fixture
 def settings(embedded: Settings, tmp_path: Path) -> Iterator[Settings]:
     """Settings of an empty, migrated warehouse and an empty landing zone of this test alone."""
+    with _own_database(embedded, tmp_path) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def module_settings(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The same for all tests of a module, which then must not mind each other's traces."""
+    with _own_database(embedded, tmp_path_factory.mktemp("module")) as own:
+        yield own
+
+
+@contextlib.contextmanager
+def _own_database(embedded: Settings, folder: Path) -> Iterator[Settings]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     with warehouse.admin(embedded, database="postgres") as connection:
         connection.execute(warehouse.query(f"create database {name} template c360_template strategy file_copy"))
         connection.execute(
             warehouse.query(f"grant create, connect, temporary on database {name} to owner, transformer")
         )
-    landing = tmp_path / "landing"
+    landing = folder / "landing"
     landing.mkdir()
     yield embedded.with_(database=name, landing=str(landing))
     with warehouse.admin(embedded, database="postgres") as connection:

@@ -116,6 +116,7 @@ def explain(
         f"Customer {told['customer_key']} on {told['as_of_on']}: {score} to order nothing for "
         f"{told['horizon_days'] or 'some'} days, by {told['model_status']}{reason}",
         highlight=False,
+        soft_wrap=True,
     )
     for reason in told["reasons"]:
         _console.print(f"  +{reason['contribution']:.2f} {reason['code']}: {reason['because']}", highlight=False)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from churn_shops import cdnow_lines, cdnow_sample_lines, purchase_summaries, simulated_lines
 from scipy.integrate import quad
 from scipy.special import hyp2f1
 from scipy.stats import beta as beta_distribution
@@ -17,6 +16,7 @@ from scipy.stats import beta as beta_distribution
 from customer360.churn import bgnbd
 from customer360.churn.bgnbd import BgNbdParameters
 from customer360.churn.statuses import FitStatus
+from tests.unit.churn_shops import cdnow_lines, cdnow_sample_lines, purchase_summaries, simulated_lines
 
 LITERATURE = BgNbdParameters(r=0.2426, alpha=4.4136, a=0.7929, b=2.4259)
 CALIBRATION_END = "1997-09-30"

@@ -7,10 +7,17 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from churn_shops import HistorySource, cdnow_lines, cdnow_sample_lines, cdnow_source, purchase_summaries, source_of
 
 from customer360.churn import bgnbd, evaluation, logistic, protocol
 from customer360.churn.statuses import PromotionDecision
+from tests.unit.churn_shops import (
+    HistorySource,
+    cdnow_lines,
+    cdnow_sample_lines,
+    cdnow_source,
+    purchase_summaries,
+    source_of,
+)
 
 TEST_AT = date(1997, 9, 30)
 

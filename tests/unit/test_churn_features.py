@@ -8,7 +8,6 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from churn_shops import no_events, orders_only, simulated_lines
 
 from customer360.churn.features import (
     ABLATION,
@@ -19,6 +18,7 @@ from customer360.churn.features import (
     ShopHistory,
     features_as_of,
 )
+from tests.unit.churn_shops import no_events, orders_only, simulated_lines
 
 DAY = date(2024, 6, 30)
 

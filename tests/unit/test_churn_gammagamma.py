@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-from churn_shops import cdnow_sample_lines, purchase_summaries
 
 from customer360.churn import gammagamma
 from customer360.churn.statuses import FitStatus
+from tests.unit.churn_shops import cdnow_sample_lines, purchase_summaries
 
 
 def test_the_cdnow_sample_gives_the_parameters_of_the_literature() -> None:

@@ -7,12 +7,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from churn_shops import simulated_lines, source_of
 from scipy.special import expit, logit
 
 from customer360.churn import logistic, protocol
 from customer360.churn.features import BGNBD_LOGIT, MODEL_FEATURES, Family, Transform, features_of
 from customer360.churn.logistic import ONLY_ONE_ORDER, LogisticModel
+from tests.unit.churn_shops import simulated_lines, source_of
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from churn_shops import HistorySource, cdnow_source, no_events, simulated_lines, source_of
 
 from customer360.churn import protocol
 from customer360.churn.protocol import SnapshotPlan, plan_snapshots, promotion_decision
 from customer360.churn.statuses import FitStatus, PromotionDecision
+from tests.unit.churn_shops import HistorySource, cdnow_source, no_events, simulated_lines, source_of
 
 FIRST = date(2022, 1, 1)
 

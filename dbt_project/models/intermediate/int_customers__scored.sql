@@ -100,8 +100,9 @@ rhythms as (
     cross join parameters
 ),
 
+-- Materialized: the planner would write out each column's formula wherever it is read, exponents within exponents.
 -- BG/NBD (Fader, Hardie & Lee 2005), times in weeks.
-alive as (
+alive as materialized (
     select
         rhythms.*,
         case
@@ -112,14 +113,14 @@ alive as (
     cross join parameters
 ),
 
-ordering as (
+ordering as materialized (
     select
         alive.*,
         fitted_alive * (1 - {{ safe_exp('shape * ln(alpha_t / (alpha_t + horizon_weeks))') }}) as probability_of_order
     from alive
 ),
 
-logits as (
+logits as materialized (
     select
         *,
         coalesce(ln(
@@ -158,7 +159,7 @@ expectations as (
     group by pairs.repeat_day_count, pairs.tenure_days
 ),
 
-contributions as (
+contributions as materialized (
     select
         logits.customer_key,
         {%- for family in families %}
@@ -176,7 +177,7 @@ contributions as (
     cross join terms
 ),
 
-totals as (
+totals as materialized (
     select
         contributions.*,
         centred_intercept + {{ families | join(' + ') }} as unlimited,

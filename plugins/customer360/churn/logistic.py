@@ -242,7 +242,8 @@ def fit_baseline(frame: pd.DataFrame, labels: NDArray[np.int64], column: str) ->
     constant = BaselineModel(column, float(np.log(share / (1.0 - share))), 0.0)
     if len(labels) < 2 or labels.min() == labels.max() or np.ptp(inputs) == 0:
         return constant
-    coefficients, intercept = _regress(inputs[:, None], labels, 1e3)
+    # Hardly a penalty for hundreds of customers; for ten it keeps the curve from becoming a step from 0 to 1.
+    coefficients, intercept = _regress(inputs[:, None], labels, 1.0)
     return BaselineModel(column, intercept, float(coefficients[0]))
 
 

@@ -175,5 +175,4 @@ def read_features(connection: Connection, schema: str) -> pd.DataFrame:
             content.write(block)
     content.seek(0)
     dates = [column.name for column in FEATURE_COLUMNS if column.sql_type == "date"]
-    # Doubles are printed so that they read back to the same bits.
-    return pd.read_csv(content, parse_dates=dates, float_precision="round_trip")
+    return pd.read_csv(content, parse_dates=dates)
