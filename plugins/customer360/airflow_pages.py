@@ -46,6 +46,7 @@ def application() -> FastAPI:
     app.get("/data-docs/{path:path}")(data_docs)
     app.get("/runbooks/")(runbook_list)
     app.get("/runbooks/{name}")(runbook)
+    app.get("/churn/{model_version}")(churn_picture)
     app.get("/")(index)
     app.include_router(on_call)
     return app
@@ -71,6 +72,15 @@ def data_docs(path: str) -> Response:
     return FileResponse(
         wanted, headers={"Content-Security-Policy": _DATA_DOCS_POLICY, "X-Content-Type-Options": "nosniff"}
     )
+
+
+def churn_picture(model_version: int) -> Response:
+    """The picture of a churn model's evaluation, which its fit has drawn."""
+    path = get_settings().home / "churn" / f"version_{model_version}.svg"
+    if not path.is_file():
+        raise HTTPException(404, "There is no picture of this version.")
+    headers = {"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
 def runbook_list() -> Response:

@@ -28,5 +28,5 @@ def fit_model(as_of_on: str | None, horizon_days: int | None) -> str:
             progress=progress,
         )
         _log.info("%s", summary)
-        _log.info("Picture: %s", summary.picture)
+        _log.info("Picture: /customer360/churn/%s in Airflow, or %s", summary.model_version, summary.picture)
         return str(summary)
