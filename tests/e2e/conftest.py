@@ -87,7 +87,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         stack.up(settings)
         shop = Shop(settings, stack.api(settings), sample)
         names = [landing.put(settings, f.feed, sample.path(f), history=True).name for f in sample.history()]
-        shop.until_done(names, 180)
+        shop.until_done(names, 300)
         yield shop
     finally:
         stack.down(settings)

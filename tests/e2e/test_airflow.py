@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -26,7 +27,7 @@ def without_sweep(shop: Shop) -> Iterator[None]:
     shop.pause("sweep_landing")
     until(
         lambda: not [run for run in shop.runs() if run in (("sweep_landing", "running"), ("sweep_landing", "queued"))],
-        60,
+        120,
         "the sweep ends",
     )
     yield
@@ -39,15 +40,16 @@ def marts_count(shop: Shop, table: str) -> int:
 
 
 def test_a_landed_history_is_published_with_its_daily_tables(shop: Shop) -> None:
-    assert marts_count(shop, "customer_360") > 200
-    assert marts_count(shop, "fct_orders") > 200
-    until(lambda: not wake.is_daily_due(shop.settings), 120, "the first publication wakes the daily pass")
-    assert marts_count(shop, "customer_loyalty") > 200
+    customers = marts_count(shop, "customer_360")
+    assert customers > 100
+    assert marts_count(shop, "fct_orders") >= sum(file.rows for file in shop.sample.history("orders"))
+    until(lambda: not wake.is_daily_due(shop.settings), 240, "the first publication wakes the daily pass")
+    assert 0 < marts_count(shop, "customer_loyalty") <= customers
 
 
 def test_an_arriving_file_of_each_feed_is_published_by_its_event(shop: Shop, without_sweep: None) -> None:
     for feed in FEEDS:
-        shop.until_done([shop.land(feed)], 60)
+        shop.until_done([shop.land(feed)], 240)
 
 
 def test_bursts_of_files_leave_none_behind(shop: Shop, without_sweep: None) -> None:
@@ -59,7 +61,7 @@ def test_bursts_of_files_leave_none_behind(shop: Shop, without_sweep: None) -> N
         for _ in range(8):
             names.append(shop.land(dice.choice(FEEDS)))
             time.sleep(dice.random() * 0.4)  # the burst's rhythm, not a wait for anything
-    shop.until_done(names, 120)
+    shop.until_done(names, 300)
     assert set(shop.states(names).values()) == {"published"}
 
 
@@ -67,7 +69,7 @@ def test_files_that_land_while_the_triggerer_is_dead_are_found_by_the_sweep(shop
     os.killpg(stack.running(shop.settings)["triggerer"], signal.SIGKILL)
     until(lambda: "triggerer" not in stack.running(shop.settings), 10, "the triggerer dies")
     names = [shop.land(feed) for feed in FEEDS]
-    shop.until_done(names, 130)
+    shop.until_done(names, 300)
     stack.up(shop.settings)
     assert set(stack.running(shop.settings)) == set(stack.COMPONENTS)
 
@@ -78,7 +80,9 @@ def test_files_that_land_while_the_triggerer_hangs_are_found_by_the_sweep(shop: 
     for process in family:
         process.suspend()
     try:
-        shop.until_done([shop.land("orders")], 130)
+        names = [shop.land("orders")]
+        shop.api.trigger("sweep_landing")  # the clock would do it within a minute
+        shop.until_done(names, 240)
     finally:
         for process in family:
             process.resume()
@@ -91,7 +95,7 @@ def test_a_scheduler_that_is_killed_leaves_no_worker_and_doubles_nothing(shop: S
     os.kill(scheduler, signal.SIGKILL)
     names.append(shop.land("orders"))
     stack.up(shop.settings)
-    shop.until_done(names, 150)
+    shop.until_done(names, 300)
     assert set(shop.states(names).values()) == {"published"}
     orphans = [p.pid for p in psutil.process_iter() if _session(p.pid) == scheduler and p.status() != "zombie"]
     assert orphans == []
@@ -111,12 +115,14 @@ def _session(pid: int) -> int:
 
 
 def test_an_idle_wake_up_is_skipped_and_wakes_nobody(shop: Shop, without_sweep: None) -> None:
-    builds = list(shop.api.get("/dags/build_customer_360/dagRuns", limit=100)["dag_runs"])
     run_id = shop.api.trigger("ingest_orders")
-    assert shop.api.wait_for_run("ingest_orders", run_id, 60) == "success"
+    assert shop.api.wait_for_run("ingest_orders", run_id, 120) == "success"
     tasks = shop.api.get(f"/dags/ingest_orders/dagRuns/{run_id}/taskInstances")["task_instances"]
     assert [task["state"] for task in tasks] == ["skipped"]
-    assert len(shop.api.get("/dags/build_customer_360/dagRuns", limit=100)["dag_runs"]) == len(builds)
+    events = shop.api.get("/assets/events", source_dag_id="ingest_orders", source_run_id=run_id)
+    assert events["total_entries"] == 0
+    others = shop.api.get("/assets/events", source_dag_id="ingest_orders")
+    assert others["total_entries"] > 0, "this would be seen if it were there"
 
 
 def test_a_second_up_changes_nothing(shop: Shop) -> None:
@@ -159,8 +165,11 @@ def test_every_task_links_its_runbook(shop: Shop) -> None:
 
 def test_nothing_of_the_stack_listens_beyond_this_machine(shop: Shop) -> None:
     sessions = set(stack.running(shop.settings).values())
-    pids = {p.pid for p in psutil.process_iter() if _session(p.pid) in sessions}
-    listening = [c for pid in pids for c in psutil.Process(pid).net_connections("inet") if c.status == "LISTEN"]
+    listening = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):  # a task that has just ended
+            if _session(process.pid) in sessions:
+                listening += [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert listening
     assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
 
