@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from customer360 import server, warehouse
 from customer360.identity import quality, resolve
@@ -33,6 +33,8 @@ from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
 Ints = npt.NDArray[np.int64]
+
+_THRESHOLDS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 0.99)
 
 _STAGING = """
 create table staging.stg_orders (
@@ -47,7 +49,9 @@ _FEEDS = {
     "web_sessions": (
         "stg_web_sessions", "session_id", "started_at", ["customer_id", "email", "anonymous_id", "order_id"],
     ),
-    "support_tickets": ("stg_support_tickets", "ticket_id", "created_at", ["customer_id", "email", "phone", "order_id"]),
+    "support_tickets": (
+        "stg_support_tickets", "ticket_id", "created_at", ["customer_id", "email", "phone", "order_id"],
+    ),
 }  # fmt: skip
 
 
@@ -88,7 +92,7 @@ def _scratch_warehouse() -> Iterator[tuple[Settings, Connection]]:
 
 def measure_speed(settings: Settings, connection: Connection, scale: float) -> dict[str, Any]:
     """Seconds of the whole resolution and of an increment, and the increment's share of the base that it read."""
-    people = int(2_900_000 * scale)
+    people = int(3_200_000 * scale)
     _stage_people(connection, people)
     begun = time.perf_counter()
     resolve(connection, full=False, settings=settings)
@@ -120,8 +124,9 @@ def _stage_people(connection: Connection, people: int) -> None:
     Per person in the mean 0.55 orders, 0.72 sessions, 0.09 tickets.
     """
     person = f"(abs(hashint8extended(n, 11)) % {people})"
-    account = f"case when p % 10 < 7 and abs(hashint8extended(n, 3)) % 100 < {{share}} then 'C' || p end"
-    email = f"case when abs(hashint8extended(n, 4)) % 100 < {{share}} then 'p' || p || case when p % 9 = 0 and n % 2 = 0 then 'x' else '' end || '@Mail.example' end"
+    account = "case when p % 10 < 7 and abs(hashint8extended(n, 3)) % 100 < {share} then 'C' || p end"
+    changed = "case when p % 9 = 0 and n % 2 = 0 then 'x' else '' end"
+    email = f"case when abs(hashint8extended(n, 4)) % 100 < {{share}} then 'p' || p || {changed} || '@Mail.example' end"
     phone = (
         "case when abs(hashint8extended(n, 5)) % 100 < {share} then "
         "'+1415' || lpad((2000000 + case when p % 20 = 0 then p + 1 else p end)::text, 7, '0') end"
@@ -164,16 +169,23 @@ def _increment(settings: Settings, connection: Connection, people: int, number: 
         query(
             f"""
             insert into staging.stg_orders
-            select 'new{number}-' || n, now(), case when n % 4 = 0 then 'N{number}-' || n when p % 10 < 7 then 'C' || p end,
+            select 'new{number}-' || n, now(),
+                case when n % 4 = 0 then 'N{number}-' || n when p % 10 < 7 then 'C' || p end,
                 'p' || case when n % 50 = 0 then p + 1 else p end || '@mail.example',
                 case when n % 2 = 0 then '+1415' || lpad((2000000 + p)::text, 7, '0') end,
                 case when n % 3 = 0 then 'd' || p || '-0' end
-            from (select n, abs(hashint8extended(n, {100 + number})) % {people} as p from generate_series(1, 400) as n) as new
+            from (
+                select n, abs(hashint8extended(n, {100 + number})) % {people} as p from generate_series(1, 400) as n
+            ) as new
             """
         )
     )
-    connection.execute("insert into ops.dirty select 'order', order_id from staging.stg_orders where order_id like 'new%%'"
-                       " and not exists (select from identity.records where record_type = 'order' and record_id = order_id)")
+    connection.execute(
+        query(
+            "insert into ops.dirty select 'order', order_id from staging.stg_orders "
+            f"where order_id like 'new{number}-%'"
+        )
+    )
     connection.execute("analyze ops.dirty")
     connection.commit()
     before = _rows_read(connection)
@@ -198,13 +210,203 @@ def _increment(settings: Settings, connection: Connection, people: int, number: 
 def _rows_read(connection: Connection) -> int:
     connection.execute("select pg_stat_force_next_flush()")
     connection.commit()
-    return int(
-        _scalar(
-            connection,
-            "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) from pg_stat_user_tables "
-            "where schemaname in ('staging', 'identity', 'state')",
-        )
+    return _scalar(
+        connection,
+        "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) from pg_stat_user_tables "
+        "where schemaname in ('staging', 'identity', 'state')",
     )
+
+
+def measure_quality(settings: Settings, connection: Connection, customers: int) -> dict[str, Any]:
+    """Pairwise precision and recall on the hard sample: ours with and without what devices attribute, and Splink's."""
+    sample = settings.home / "sample"
+    generate(
+        customers, 730, None, 7, sample,
+        hard_identity=True, fresh_batches=1, history_versions="latest",
+        formats=("parquet",), fresh_formats=("parquet",),
+    )  # fmt: skip
+    for feed, (table, record_id, seen_at, others) in _FEEDS.items():
+        columns = [record_id, seen_at, *others]
+        copy_in(connection, f"staging.{table}", columns, _latest(sample, feed, record_id, columns))
+    begun = time.perf_counter()
+    resolve(connection, settings=settings)
+    connection.commit()
+    seconds = time.perf_counter() - begun
+    judged = _Judged.read(connection, sample)
+    own = np.isin(judged.rule, ["customer_id", "email", "phone"])
+    everything = np.ones(len(own), bool)
+    return {
+        "people": customers,
+        "records": len(own),
+        "ours": {
+            "seconds": round(seconds, 1),
+            "by_own_identifiers": judged.figures(judged.customer, own),
+            "with_orders_and_devices": judged.figures(judged.customer, everything),
+            "unattributed_records": int((judged.customer < 0).sum()),
+        },
+        "device_attribution": _attribution(connection, judged),
+        "splink": _splink(judged, own),
+    }
+
+
+def _latest(sample: Path, feed: str, record_id: str, columns: list[str]) -> pa.Table:
+    files = [
+        str(file) for file in sample.rglob("*.parquet") if file.name.startswith(feed) and "truth" not in file.parts
+    ]
+    return duckdb.sql(
+        f"""
+        select {", ".join(columns)} from read_parquet({files}, union_by_name = true)
+        qualify row_number() over (partition by {record_id} order by updated_at desc) = 1
+        """
+    ).to_arrow_table()
+
+
+class _Judged:
+    """The resolved records, in one order, with the people behind them."""
+
+    def __init__(self, records: pa.Table, people: Ints) -> None:
+        self.records = records
+        self.person = people
+        self.customer: Ints = records["customer_key"].fill_null(-1).to_numpy()
+        self.rule = records["rule"].to_numpy(zero_copy_only=False)
+        self.shown: Ints = np.stack([records[f"free_{n}"].fill_null(-1).to_numpy() for n in range(3)], axis=1)
+
+    @classmethod
+    def read(cls, connection: Connection, sample: Path) -> _Judged:
+        """Join the outcome with the truth. Records that the truth does not know are not judged."""
+        identifiers = " ".join(
+            f"left join identity.identifiers as i{n} on i{n}.identifier_key = r.{column}"
+            for n, column in enumerate(("customer_id_key", "email_key", "phone_key"))
+        )
+        free = ", ".join(f"case when i{n}.blocked_by is null then i{n}.identifier_key end" for n in range(3))
+        texts = ", ".join(f"i{n}.identifier" for n in range(3))
+        outcome = copy_out(
+            connection,
+            f"select r.record_type, r.record_id, r.customer_key, r.rule, {free}, {texts} "
+            f"from identity.records as r {identifiers}",
+            {"record_type": pa.string(), "record_id": pa.string(), "customer_key": pa.int64(), "rule": pa.string()}
+            | {f"free_{n}": pa.int64() for n in range(3)}
+            | {"customer_id": pa.string(), "email": pa.string(), "phone": pa.string()},
+        )
+        truth = pq.read_table(sample / "truth" / "records.parquet")
+        database = duckdb.connect()
+        database.register("outcome", outcome)
+        database.register("truth", truth)
+        joined = database.sql(
+            """
+            select outcome.*, dense_rank() over (order by truth.person_id) as person
+            from outcome inner join truth on truth.record_id = outcome.record_id and truth.feed = case record_type
+                when 'order' then 'orders' when 'session' then 'web_sessions' else 'support_tickets' end
+            order by record_type, outcome.record_id
+            """
+        ).to_arrow_table()
+        return cls(joined, joined["person"].to_numpy())
+
+    def figures(self, customer: Ints, among: npt.NDArray[np.bool_]) -> dict[str, Any]:
+        """Precision and recall among some of the records."""
+        found = quality.pairwise(customer[among], self.person[among])
+        return {
+            "records": int(among.sum()),
+            "joined_pairs": found.joined_pairs,
+            "precision": round(found.precision, 5),
+            "recall": round(found.recall, 5),
+            "recall_sharing_an_unblocked_identifier": round(
+                quality.recall_of_sharing(customer[among], self.person[among], self.shown[among]), 5
+            ),
+        }
+
+
+def _attribution(connection: Connection, judged: _Judged) -> dict[str, Any]:
+    """Of the records that a device attributes, the share whose person is that of the record that names them.
+
+    Apart for devices of one known person and of several: whose visit it is on a shared tablet nobody can be sure of.
+    """
+    attributed = copy_out(
+        connection,
+        """
+        select r.record_type, r.record_id, r.source_type, r.source_id, known.people > 1 as is_shared
+        from identity.records as r
+        inner join (
+            select anonymous_id, count(distinct customer_key) as people from identity.records
+            where rule in ('customer_id', 'email', 'phone', 'linked_order') group by anonymous_id
+        ) as known using (anonymous_id)
+        where r.rule in ('device_before', 'device_after')
+        """,
+        {name: pa.string() for name in ("record_type", "record_id", "source_type", "source_id")}
+        | {"is_shared": pa.bool_()},
+    )
+    database = duckdb.connect()
+    database.register("attributed", attributed)
+    database.register("judged", judged.records)
+    rows = database.sql(
+        """
+        select is_shared, count(*), avg((one.person = other.person)::int) from attributed as a
+        inner join judged as one on one.record_type = a.record_type and one.record_id = a.record_id
+        inner join judged as other on other.record_type = a.source_type and other.record_id = a.source_id
+        group by is_shared
+        """
+    ).fetchall()
+    return {
+        "on_shared_devices" if is_shared else "on_devices_of_one": {"records": count, "right": round(share, 4)}
+        for is_shared, count, share in sorted(rows)
+    }
+
+
+def _splink(judged: _Judged, among: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Splink's usual model on the same normalised identifiers: learned without labels, clustered by threshold.
+
+    It is given each distinct (customer_id, e-mail, phone) once, which is kinder to it than every record would be, and
+    judged at many thresholds. The low ones are needed: where an identifier agrees nearly only within people, random
+    pairs overstate how often it agrees by chance (u), and a single agreement gets a modest probability.
+    """
+    import splink.comparison_library as compare
+    from splink import Linker, SettingsCreator, block_on
+    from splink.backends.duckdb import DuckDBAPI
+
+    database = duckdb.connect()
+    database.register("records", judged.records.filter(pa.array(among)).select(["customer_id", "email", "phone"]))
+    database.execute(
+        "create table profiles as select row_number() over () as unique_id, * from (select distinct * from records)"
+    )
+    begun = time.perf_counter()
+    api = DuckDBAPI(database)
+    settings = SettingsCreator(
+        link_type="dedupe_only",
+        comparisons=[
+            compare.ExactMatch("customer_id"),
+            compare.EmailComparison("email"),
+            compare.LevenshteinAtThresholds("phone", [1]),
+        ],
+        blocking_rules_to_generate_predictions=[block_on("customer_id"), block_on("email"), block_on("phone")],
+    )
+    linker = Linker(api.register("profiles"), settings, log_level="ERROR")
+    rules = [block_on("customer_id"), block_on("email"), block_on("phone")]
+    linker.training.estimate_probability_two_random_records_match(rules, recall=0.9)
+    linker.training.estimate_u_using_random_sampling(max_pairs=20_000_000)
+    for rule in rules:
+        linker.training.estimate_parameters_using_expectation_maximisation(rule)
+    scored = linker.inference.predict(threshold_match_probability=0.001)
+    by_threshold = {}
+    for threshold in _THRESHOLDS:
+        clusters = linker.clustering.cluster_pairwise_predictions_at_threshold(scored, threshold)
+        database.register("clusters", clusters.as_duckdbpyrelation().to_arrow_table())
+        in_order = database.sql(
+            """
+            select c.cluster_id::bigint as cluster from (select row_number() over () as n, * from records) as r
+            inner join clusters as c on r.customer_id is not distinct from c.customer_id
+                and r.email is not distinct from c.email and r.phone is not distinct from c.phone
+            order by r.n
+            """
+        ).to_arrow_table()
+        customer = np.full(len(among), -1, np.int64)
+        customer[among] = in_order["cluster"].to_numpy()
+        figures = judged.figures(customer, among)
+        by_threshold[threshold] = {name: figures[name] for name in ("precision", "recall")}
+    return {
+        "profiles": database.sql("select count(*) from profiles").fetchall()[0][0],
+        "seconds": round(time.perf_counter() - begun, 1),
+        "by_match_probability": by_threshold,
+    }
 
 
 def _scalar(connection: Connection, statement: str) -> int:
