@@ -40,12 +40,14 @@ def _record(draw: st.DrawFn) -> Record:
     return Record(record_type, f"{record_type[0]}{number}", draw(st.integers(0, 60)), draw(_shown(record_type)))
 
 
+Batches = list[list[tuple[str, Record]]]
+Ruled = tuple[str, list[int], list[int]]
 _CHANGE = st.tuples(st.sampled_from(["stage", "stage", "stage", "withdraw"]), _record())
 _BATCHES = st.lists(st.lists(_CHANGE, max_size=6), min_size=1, max_size=6)
 
 
 @st.composite
-def _decision(draw: st.DrawFn) -> tuple[str, list[int], list[int]]:
+def _decision(draw: st.DrawFn) -> Ruled:
     kind = draw(st.sampled_from(["join", "split", "block", "allow", "undo"]))
     members = draw(st.lists(st.integers(0, 20), min_size=2, max_size=5, unique=True))
     cut = 1 if kind == "split" else len(members)
@@ -87,7 +89,7 @@ def _apply(shop: Shop, changes: list[tuple[str, Record]]) -> None:
         shop.stage(record) if verb == "stage" else shop.withdraw(record)
 
 
-def _decide(shop: Shop, decision: tuple[str, list[int], list[int]]) -> None:
+def _decide(shop: Shop, decision: Ruled) -> None:
     """Decide about identifiers seen so far; what points beyond them is left out."""
     kind, one, other = decision
     keys = [row[0] for row in shop.rows("select customer_key from state.customer_key_map order by 1")]
@@ -106,19 +108,33 @@ def _decide(shop: Shop, decision: tuple[str, list[int], list[int]]) -> None:
     )
 
 
-_PROPERTY = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    print_blob=True,
-)
+def _examples(count: int) -> settings:
+    slow = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=count, deadline=None, suppress_health_check=slow, print_blob=True)
 
 
-@_PROPERTY
-@given(batches=_BATCHES, ruled=st.lists(_decision(), max_size=4), k=st.integers(1, 2))
-def test_increments_end_where_a_full_resolution_ends(
-    shop: Shop, batches: list[list[tuple[str, Record]]], ruled: list[tuple[str, list[int], list[int]]], k: int
+FEW, MANY = _examples(12), _examples(250)
+_any_history = given(batches=_BATCHES, ruled=st.lists(_decision(), max_size=4), k=st.integers(1, 2))
+_any_order = given(batches=_BATCHES, seed=st.integers(0, 1000))
+_any_merge = given(batches=_BATCHES, later=st.lists(_record(), max_size=5))
+
+
+@FEW
+@_any_history
+def test_increments_end_where_a_full_resolution_ends(shop: Shop, batches: Batches, ruled: list[Ruled], k: int) -> None:
+    _check_increments(shop, batches, ruled, k)
+
+
+@pytest.mark.slow
+@MANY
+@_any_history
+def test_increments_end_where_a_full_resolution_ends_in_many_histories(
+    shop: Shop, batches: Batches, ruled: list[Ruled], k: int
 ) -> None:
+    _check_increments(shop, batches, ruled, k)
+
+
+def _check_increments(shop: Shop, batches: Batches, ruled: list[Ruled], k: int) -> None:
     _empty(shop)
     shop.settings = shop.settings.with_(identity_max_customer_ids=k, identity_max_device_people=2)
     for number, batch in enumerate(batches):
@@ -133,20 +149,31 @@ def test_increments_end_where_a_full_resolution_ends(
     assert shop.last_delta == set()
 
 
-@_PROPERTY
-@given(batches=_BATCHES, seed=st.integers(0, 1000))
-def test_any_order_and_batching_gives_the_same_people(
-    shop: Shop, batches: list[list[tuple[str, Record]]], seed: int
+@FEW
+@_any_order
+def test_any_order_and_batching_gives_the_same_people(shop: Shop, batches: Batches, seed: int) -> None:
+    _check_order(shop, batches, seed)
+
+
+@pytest.mark.slow
+@MANY
+@_any_order
+def test_any_order_and_batching_gives_the_same_people_in_many_histories(
+    shop: Shop, batches: Batches, seed: int
 ) -> None:
+    _check_order(shop, batches, seed)
+
+
+def _check_order(shop: Shop, batches: Batches, seed: int) -> None:
     records = {(r.record_type, r.record_id): r for batch in batches for _, r in batch}
     _empty(shop)
     shop.resolve(*records.values())
     at_once = shop.partition()
     _empty(shop)
+    shop.resolve()
     shuffled = list(records.values())
     chance = random.Random(seed)
     chance.shuffle(shuffled)
-    shop.resolve()
     while shuffled:
         size = chance.randint(1, 4)
         shop.resolve(*shuffled[:size])
@@ -154,11 +181,22 @@ def test_any_order_and_batching_gives_the_same_people(
     assert shop.partition() == at_once
 
 
-@_PROPERTY
-@given(batches=_BATCHES, later=st.lists(_record(), max_size=5))
-def test_a_merge_undone_restores_the_old_keys(
-    shop: Shop, batches: list[list[tuple[str, Record]]], later: list[Record]
+@FEW
+@_any_merge
+def test_a_merge_undone_restores_the_old_keys(shop: Shop, batches: Batches, later: list[Record]) -> None:
+    _check_undone_merge(shop, batches, later)
+
+
+@pytest.mark.slow
+@MANY
+@_any_merge
+def test_a_merge_undone_restores_the_old_keys_in_many_histories(
+    shop: Shop, batches: Batches, later: list[Record]
 ) -> None:
+    _check_undone_merge(shop, batches, later)
+
+
+def _check_undone_merge(shop: Shop, batches: Batches, later: list[Record]) -> None:
     _empty(shop)
     for batch in batches:
         _apply(shop, batch)
@@ -169,9 +207,9 @@ def test_a_merge_undone_restores_the_old_keys(
     shop.withdraw(*news)
     shop.resolve()
     assert shop.state() == before
-    published = shop.rows("select distinct customer_key from state.customer_key_crosswalk")
+    published = {row[0] for row in shop.rows("select distinct customer_key from state.customer_key_crosswalk")}
     present = {row[0] for row in shop.rows("select customer_key from identity.customers")}
-    for (key,) in published:
+    assert present <= published
+    for key in published:
         assert shop.present(key) in present | {None}
         assert key not in present or shop.present(key) == key
-    assert present <= {key for (key,) in published}
