@@ -12,8 +12,8 @@ with bands as (
     from (
         select distinct on (parameter) parameter, value
         from {{ ref('loyalty_parameters') }}
-        where valid_from_on <= {{ as_of_on() }}
-        order by parameter, valid_from_on desc
+        where valid_from <= {{ as_of_on() }}
+        order by parameter, valid_from desc
     ) as in_force
 ),
 

@@ -1,0 +1,97 @@
+{{ config(tags=['daily'], pre_hook='{{ plan_for_whole_tables() }}', meta={'primary_key': ['customer_key']}) }}
+
+{%- set tiers = ['silver', 'gold', 'platinum'] %}
+
+-- The thresholds of each period in which none of them changes.
+with thresholds as (
+    select * from {{ ref('int_loyalty_parameters__dated') }} where parameter like 'tier\_%\_minimum\_points'
+),
+
+periods as (
+    select starts.valid_from_on, lead(starts.valid_from_on, 1, 'infinity'::date) over (order by starts.valid_from_on) as valid_to_on
+        {%- for tier in tiers %},
+        (
+            select value from thresholds
+            where parameter = 'tier_{{ tier }}_minimum_points'
+                and starts.valid_from_on >= thresholds.valid_from_on and starts.valid_from_on < thresholds.valid_to_on
+        ) as {{ tier }}_minimum_points
+        {%- endfor %}
+    from (select distinct valid_from_on from thresholds) as starts
+),
+
+points as (
+    select customer_key, earned_on as effective_on, points, earned_on + 365 as leaves_on
+    from {{ ref('int_loyalty_lots__earned') }}
+    union all
+    select customer_key, effective_on, -points, earned_on + 365
+    from {{ ref('int_loyalty_points__clawed_back') }}
+    where effective_on < earned_on + 365
+),
+
+-- Each day on which a customer's points of 365 days, or what they are measured by, may change.
+changes as (
+    select customer_key, effective_on as changed_on, points from points
+    union all
+    select customer_key, leaves_on, -points from points where leaves_on <= {{ as_of_on() }}
+    union all
+    select customer_key, first_purchase_on, 0 from {{ ref('int_purchase_cadences__measured') }}
+    union all
+    select cadences.customer_key, periods.valid_from_on, 0
+    from {{ ref('int_purchase_cadences__measured') }} as cadences
+    inner join periods
+        on periods.valid_from_on > cadences.first_purchase_on and periods.valid_from_on <= {{ as_of_on() }}
+),
+
+days as (
+    select customer_key, changed_on, sum(points) as points from changes group by customer_key, changed_on
+),
+
+running as (
+    select
+        customer_key,
+        changed_on,
+        sum(points) over (partition by customer_key order by changed_on) as points_365d
+    from days
+),
+
+tiered as (
+    select
+        running.customer_key,
+        running.changed_on,
+        running.points_365d,
+        case
+            {%- for tier in tiers | reverse %}
+            when running.points_365d >= periods.{{ tier }}_minimum_points then '{{ tier }}'
+            {%- endfor %}
+            else 'base'
+        end as tier
+    from running
+    inner join periods on running.changed_on >= periods.valid_from_on and running.changed_on < periods.valid_to_on
+),
+
+compared as (
+    select
+        *,
+        lag(tier) over in_order as earlier_tier,
+        lead(changed_on) over in_order is null as is_last
+    from tiered
+    window in_order as (partition by customer_key order by changed_on)
+),
+
+latest_change as (
+    select distinct on (customer_key) customer_key, changed_on as tier_since_on, earlier_tier as previous_tier
+    from compared
+    where tier is distinct from earlier_tier
+    order by customer_key, changed_on desc
+)
+
+select
+    compared.customer_key,
+    compared.tier,
+    latest_change.tier_since_on,
+    latest_change.previous_tier,
+    compared.points_365d::bigint as points_365d,
+    format('%s points in 365 days', compared.points_365d) as tier_reason
+from compared
+inner join latest_change using (customer_key)
+where compared.is_last
