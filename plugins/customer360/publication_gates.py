@@ -17,7 +17,7 @@ from customer360 import gates, warehouse
 from customer360.errors import Customer360Error
 from customer360.progress import Progress
 from customer360.publish import Kind, Publication, PublishedTable
-from customer360.run_log import GateBlockedError, Run
+from customer360.run_log import GateBlockedError, Run, told
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
@@ -66,11 +66,10 @@ def check_candidate(
                 table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, whole=kind != "live"
             )
             where = gates.Table(table.source_schema, table.name, "transformer")
-            outcome = gates.run_suite("candidate", suite, where, settings=settings, run_id=run.run_id)
-            passed += len(outcome.results) - len(outcome.failures)
-            crashed += [f"{suite.name}: {one.detail}" for one in outcome.results if one.outcome == "crashed"]
-            if outcome.blocked:
-                findings += _findings(settings, suite, where)
+            judgement = _judge("candidate", suite, where, settings, run)
+            passed += judgement.passed
+            findings += judgement.findings
+            crashed += judgement.crashed
         progress.step(table.name)
     progress.note(f"{passed} expectations hold")
     if findings or crashed:
@@ -95,17 +94,34 @@ def check_marts(settings: Settings, run: Run, publication: Publication, *, kind:
     passed = 0
     for suite, name in suites:
         where = gates.Table("ops", name, "owner")
-        outcome = gates.run_suite("marts", suite, where, settings=settings, run_id=run.run_id)
-        passed += len(outcome.results) - len(outcome.failures)
-        crashed += [f"{suite.name}: {one.detail}" for one in outcome.results if one.outcome == "crashed"]
-        if outcome.blocked:
-            findings += _findings(settings, suite, where)
+        judgement = _judge("marts", suite, where, settings, run)
+        passed += judgement.passed
+        findings += judgement.findings
+        crashed += judgement.crashed
     progress.note(f"{passed} expectations hold")
     if findings or crashed:
         raise MartsGateError(
             f"Publication {publication.publication_id} is in place, but: " + "; ".join([*map(str, findings), *crashed]),
             "Recount everything with `c360 verify`; `c360 run --full-refresh` builds and publishes all tables anew.",
         )
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    passed: int
+    findings: list[Finding]
+    crashed: list[str]
+
+
+def _judge(gate: gates.Gate, suite: Any, table: gates.Table, settings: Settings, run: Run) -> _Judgement:
+    """Run one suite. A suite that cannot even be started has crashed: nothing is known about its table."""
+    try:
+        outcome = gates.run_suite(gate, suite, table, settings=settings, run_id=run.run_id)
+    except Exception as error:
+        return _Judgement(0, [], [f"{suite.name}: could not be evaluated: {told(error)}"])
+    crashed = [f"{suite.name}: {one.detail}" for one in outcome.results if one.outcome == "crashed"]
+    findings = _findings(settings, suite, table) if outcome.blocked else []
+    return _Judgement(len(outcome.results) - len(outcome.failures), findings, crashed)
 
 
 def _findings(settings: Settings, suite: Any, table: gates.Table) -> list[Finding]:
@@ -140,18 +156,20 @@ def _finding(connection: Connection, table: str, rule: str, rows: str) -> Findin
 
 def _blocked(run: Run, findings: list[Finding], crashed: list[str]) -> GateBlockedError:
     suspects = _suspects(run.lock, {batch_id for finding in findings for batch_id in finding.batch_ids})
-    told = "; ".join([*map(str, findings), *crashed])
+    all_told = "; ".join([*map(str, findings), *crashed])
     if not findings:
         return GateBlockedError(
-            f"The candidate gate could not judge the tables, so they were not published: {told}.",
+            f"The candidate gate could not judge the tables, so they were not published: {all_told}.",
             f"`c360 why run {run.run_id}` tells the rest; correct the expectation, then `c360 run`.",
         )
     named = ", ".join(f"{batch_id} ({feed} {name})" for batch_id, feed, name in suspects)
-    commands = f"`c360 hold {suspects[0][0]}`, then `c360 run`" if suspects else "`c360 run --full-refresh`"
+    free = "`c360 run --full-refresh`"
+    if suspects:
+        free = f"`c360 hold {suspects[0][0]} --because 'stopped by the candidate gate'`, then `c360 run`"
     return GateBlockedError(
-        f"The candidate gate stopped the publication; what is published stays. {told}."
+        f"The candidate gate stopped the publication; what is published stays. {all_told}."
         + (f" Suspected: batch {named}." if suspects else ""),
-        f"To let the other batches go on: {commands}. `c360 why run {run.run_id}` tells the rest.",
+        f"To let the other batches go on: {free}. `c360 why run {run.run_id}` tells the rest.",
     )
 
 

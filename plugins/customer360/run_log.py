@@ -131,7 +131,7 @@ def told(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         where = error.diag.constraint_name or error.diag.table_name or error.diag.column_name
         return f"PostgreSQL: {type(error).__name__}{f' on {where}' if where else ''} ({error.sqlstate or 'no answer'})"
-    return str(error) or type(error).__name__
+    return str(error) if isinstance(error, Customer360Error) else type(error).__name__
 
 
 def _close(run: Run, error: str | None = None, next_step: str = "") -> None:
