@@ -164,6 +164,7 @@ def _start(settings: Settings, endpoint: Endpoint) -> Endpoint:
     directory = data_directory(settings)
     settings.logs.mkdir(parents=True, exist_ok=True)
     log = directory / "server.log"
+    _wait_until_buried(settings)
     for _ in range(3):  # another program may take the port between our look and the server's bind
         if not _port_is_free(endpoint.port):
             endpoint = Endpoint(port=_free_port(), password=endpoint.password)
@@ -184,6 +185,18 @@ def _start(settings: Settings, endpoint: Endpoint) -> Endpoint:
         f"The embedded PostgreSQL did not start. Its log ends with:\n{tail}",
         f"Read {log}; free some disk or memory, then run `c360 up --no-airflow`.",
     )
+
+
+def _wait_until_buried(settings: Settings, seconds: float = 15) -> None:
+    """A killed server's process id stays until its parent takes note, and so long PostgreSQL believes it alive."""
+    deadline = time.monotonic() + seconds
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pid = int((data_directory(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
+        while time.monotonic() < deadline:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            if state != "Z":
+                return
+            time.sleep(0.05)
 
 
 def _postmaster_pid(settings: Settings) -> int | None:

@@ -92,7 +92,9 @@ def csv_text(records: Sequence[Record], delimiter: str = ",", newline: str = "\n
     """Records as CSV; arrays as JSON in their cells."""
     names = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO()
-    writer = csv.writer(out, delimiter=delimiter, lineterminator=newline)
+    # Python 3.11 leaves a carriage return without quotes when lines end in a line feed.
+    quoting = csv.QUOTE_ALL if "\r" in repr(records) or "\\r" in repr(records) else csv.QUOTE_MINIMAL
+    writer = csv.writer(out, delimiter=delimiter, lineterminator=newline, quoting=quoting)
     writer.writerow(names)
     for record in records:
         writer.writerow([_cell(record.get(name)) for name in names])
