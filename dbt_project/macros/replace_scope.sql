@@ -77,17 +77,17 @@
             ) as whole
         {%- endcall %}
         {% call statement('swap') -%}
-            {% if meta.get('primary_key') -%}
-            create unique index on {{ fresh }} ({{ meta.primary_key | join(', ') }});
-            {%- endif %}
-            {% for index in meta.get('indexes', []) -%}
-            create index on {{ fresh }} {{ index }};
-            {% endfor -%}
-            analyze {{ fresh }};
             {% if existing is not none -%}
             drop {{ existing.type }} {{ existing }};
             {%- endif %}
             alter table {{ fresh }} rename to {{ adapter.quote(target.identifier) }};
+            {% if meta.get('primary_key') -%}
+            create unique index on {{ target }} ({{ meta.primary_key | join(', ') }});
+            {%- endif %}
+            {% for index in meta.get('indexes', []) -%}
+            create index on {{ target }} {{ index }};
+            {% endfor -%}
+            analyze {{ target }};
         {%- endcall %}
         {% do persist_docs(target, model) %}
     {% endif %}

@@ -141,6 +141,7 @@ def _call(
         _point_at_database(manifest, connection.info.dbname)
         _load_changed_seeds(settings, connection, manifest)
         _create_missing_daily_tables(connection, manifest)
+        variables = {"published_tables": _published_tables(connection), **variables}
         results, failure = _invoke(settings, manifest, arguments, variables, progress)
         _record(connection, run_id, results)
     if failure:
@@ -417,6 +418,15 @@ def _load_changed_seeds(settings: Settings, connection: Connection, manifest: Ma
 
 def _seed_comment(node: Any) -> str:
     return f"{node.description} File checksum {node.checksum.checksum[:16]}."
+
+
+def _published_tables(connection: Connection) -> list[str]:
+    return [
+        row[0]
+        for row in connection.execute(
+            "select relname from pg_class where relnamespace = to_regnamespace('marts') and relkind = 'r' order by 1"
+        ).fetchall()
+    ]
 
 
 def _create_missing_daily_tables(connection: Connection, manifest: Manifest) -> None:

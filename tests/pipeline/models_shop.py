@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from customer360 import transform, warehouse
+from customer360 import run_log, transform, warehouse
+from customer360.build import published_tables
+from customer360.publish import publish
 from customer360.settings import Settings
 from customer360.transform import ModelResult
 from customer360.warehouse import query
@@ -23,11 +25,13 @@ SCOPES = {
 
 
 def build(settings: Settings, records: Sequence[Record] = (), *, is_history: bool = False, full: bool = False) -> None:
-    """Load the records, build the live models over what is due, and count it as published."""
+    """Load the records, build the live models over what is due (the first time: whole), and publish them."""
     load_all(settings, records, is_history=is_history)
     claim(settings)
+    with warehouse.connect("transformer", settings) as connection:
+        full = full or not warehouse.scalar(connection, "select exists (select from ops.publications)")
     run_live(settings, full=full)
-    finish(settings)
+    finish(settings, full=full)
 
 
 def claim(settings: Settings) -> None:
@@ -61,18 +65,15 @@ def run_live(settings: Settings, *, full: bool = False, run_id: int | None = Non
 
 
 def run_daily(settings: Settings, as_of_on: str) -> None:
-    """The first daily figures of customer_360, whole, for one date (loyalty and churn have tests of their own)."""
-    models = ["int_customers__windowed", "customer_loyalty", "customer_360"]
+    """The daily figures of customer_360, whole, for one date; loyalty and churn have tests of their own."""
+    models = ["int_customers__windowed", "customer_360"]
     transform.run_models(settings, models, run_id=None, full_refresh=True, variables={"as_of_on": as_of_on})
 
 
-def finish(settings: Settings) -> None:
-    """What a publication does to the ledger."""
-    with warehouse.connect("transformer", settings) as connection:
-        connection.execute("delete from ops.dirty")
-        connection.execute(
-            "update ops.batches set state = 'published' where state = 'loaded' and claimed_at is not null"
-        )
+def finish(settings: Settings, *, full: bool = False) -> None:
+    """Publish what was built, without the gates."""
+    with run_log.recorded(settings, "build", "test") as run:
+        publish(settings, published_tables(settings), run_id=run.run_id, kind="rebuild" if full else "live")
 
 
 def identify(settings: Settings) -> None:

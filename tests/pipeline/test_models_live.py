@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -183,20 +184,14 @@ def test_customers_and_the_unattributed_bucket_add_up_to_the_facts(settings: Set
 
 def test_any_split_of_the_records_in_any_order_gives_what_one_full_build_gives(settings: Settings) -> None:
     chance = random.Random(360)
-    records = [*SHOP, *CORRECTIONS]
-    for _ in range(2):
-        shuffled = chance.sample([*records, *chance.sample(records, 4)], k=len(records) + 4)
-        first, second = sorted(chance.sample(range(1, len(shuffled)), 2))
-        for part in (shuffled[:first], shuffled[first:second], shuffled[second:]):
-            build(settings, part)
-        incremental = everything(settings)
-        run_live(settings, full=True)
-        assert everything(settings) == incremental
-        assert incremental["customer_360"]
-        with warehouse.connect("owner", settings) as connection:
-            connection.execute("truncate raw.orders, raw.web_sessions, raw.support_tickets")
-        run_live(settings, full=True)
-        assert not any(everything(settings).values())
+    records = [*SHOP, *CORRECTIONS, *chance.sample(SHOP, 4)]
+    chance.shuffle(records)
+    for part in (records[:5], records[5:13], records[13:]):
+        build(settings, part)
+    incremental = everything(settings)
+    run_live(settings, full=True)
+    assert everything(settings) == incremental
+    assert incremental["customer_360"]
 
 
 def test_a_held_batch_leaves_every_table(settings: Settings) -> None:
@@ -213,15 +208,13 @@ def test_a_held_batch_leaves_every_table(settings: Settings) -> None:
 
 
 def test_a_new_customer_has_no_daily_figures_until_the_daily_pass(settings: Settings) -> None:
-    build(settings, [order("o1", customer_id="c1", total="300"), order("o2", customer_id="c1", day=10, total="300")])
-    daily = (
-        "select customer_key, tier, recency_days, order_count_7d, as_of_on::text from candidate.customer_360 order by 1"
-    )
-    assert rows(settings, daily) == [(1, None, None, None, None)]
+    build(settings, [order("o1", customer_id="c1"), order("o2", customer_id="c1", day=10)])
+    daily = "select customer_key, order_count_7d, as_of_on::text from candidate.customer_360 order by 1"
+    assert rows(settings, daily) == [(1, None, None)]
     run_daily(settings, "2026-03-12")
-    assert rows(settings, daily) == [(1, "silver", 1, 1, "2026-03-12")]
+    assert rows(settings, daily) == [(1, 1, "2026-03-12")]
     build(settings, [order("o3", customer_id="c2"), order("o4", customer_id="c1", day=11)])
-    assert rows(settings, daily) == [(1, "silver", 1, 1, "2026-03-12"), (2, None, None, None, None)]
+    assert rows(settings, daily) == [(1, 1, "2026-03-12"), (2, None, None)]
     assert customer(settings, 1)["order_count"] == 3
 
 
@@ -236,7 +229,7 @@ def test_a_run_reads_what_is_dirty_and_not_the_base(settings: Settings) -> None:
     load_all(settings, [order(f"o{n}", customer_id=f"c{n}", items=[line("a")]) for n in range(1, 2001)])
     claim(settings)
     run_live(settings, full=True)
-    finish(settings)
+    finish(settings, full=True)
     with warehouse.connect("owner", settings) as connection:
         connection.execute("analyze raw.orders")
     before = scanned(settings)
@@ -245,19 +238,20 @@ def test_a_run_reads_what_is_dirty_and_not_the_base(settings: Settings) -> None:
     transform.run_models(settings, ["tag:staging", "tag:live"], run_id=None)
     after = scanned(settings)
     read = {table: after[table] - before.get(table, 0) for table in after}
-    # fct_daily_revenue needs the day whole; all 2,000 orders are of that day.
-    assert read.pop("fct_orders") < 2_500
-    assert read
-    assert not {table: count for table, count in read.items() if count > 200}
+    assert read["fct_orders"]
+    assert not {table: count for table, count in read.items() if count > 100}
 
 
 def scanned(settings: Settings) -> dict[str, int]:
+    """Rows read so far per table, once every other session has ended and so has told its own."""
     with warehouse.admin(settings) as connection:
-        connection.execute("select pg_stat_force_next_flush()")
+        others = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        while warehouse.scalar(connection, others):
+            time.sleep(0.01)
         return dict(
             connection.execute(
                 "select relname, coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) from pg_stat_user_tables"
-                " where schemaname in ('raw', 'staging', 'intermediate', 'candidate')"
+                " where schemaname in ('raw', 'staging', 'intermediate', 'candidate', 'marts')"
             ).fetchall()
         )
 

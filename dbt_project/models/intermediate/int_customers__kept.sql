@@ -3,46 +3,41 @@
     meta={'scope': 'customer', 'scope_key': 'customer_key', 'primary_key': ['customer_key']}
 ) }}
 
-with items as (
-    select customer_key, category, brand, quantity, returned_quantity, kept_quantity, kept_amount
-    from {{ ref('fct_order_items') }}
-    where customer_key is not null and is_valid
-        {{- only_dirty('customer', 'customer_key') }}
-),
+{#- Bits of grouping(category, brand): which of the two a row is summed over. #}
+{%- set per_category = 1 %}
+{%- set per_brand = 2 %}
+{%- set per_customer = 3 %}
 
-totals as (
+with summed as (
     select
         customer_key,
+        category,
+        brand,
+        grouping(category, brand) as level,
         sum(quantity) as item_quantity,
         sum(returned_quantity) as returned_quantity,
         sum(kept_quantity) as kept_quantity,
-        count(distinct category) filter (where kept_quantity > 0) as category_count,
-        count(distinct brand) filter (where kept_quantity > 0) as brand_count
-    from items
-    group by customer_key
-),
-
--- Favourite: most kept spend, then most kept pieces, then the alphabet, so that the answer never depends on chance.
-{%- for what in ['category', 'brand'] %}
-favourite_{{ what }} as (
-    select distinct on (customer_key) customer_key, {{ what }} as favourite_{{ what }}
-    from items
-    where {{ what }} is not null
-    group by customer_key, {{ what }}
-    having sum(kept_quantity) > 0
-    order by customer_key, sum(kept_amount) desc nulls last, sum(kept_quantity) desc, {{ what }}
-){{ ',' if not loop.last }}
-{%- endfor %}
+        sum(kept_amount) as kept_amount
+    from {{ ref('fct_order_items') }}
+    where customer_key is not null and is_valid
+        {{- only_dirty('customer', 'customer_key') }}
+    group by grouping sets ((customer_key, category), (customer_key, brand), (customer_key))
+)
 
 select
     customer_key,
-    item_quantity,
-    returned_quantity,
-    kept_quantity,
-    category_count,
-    brand_count,
-    favourite_category,
-    favourite_brand
-from totals
-left join favourite_category using (customer_key)
-left join favourite_brand using (customer_key)
+    max(item_quantity) filter (where level = {{ per_customer }}) as item_quantity,
+    max(returned_quantity) filter (where level = {{ per_customer }}) as returned_quantity,
+    max(kept_quantity) filter (where level = {{ per_customer }}) as kept_quantity,
+    {%- for what, level in [('category', per_category), ('brand', per_brand)] %}
+    count({{ what }}) filter (where level = {{ level }} and kept_quantity > 0) as {{ what }}_count,
+    {%- endfor %}
+    -- Favourite: most kept spend, then most kept pieces, then the alphabet, so that the answer never depends on chance.
+    {%- for what, level in [('category', per_category), ('brand', per_brand)] %}
+    (array_agg({{ what }} order by kept_amount desc nulls last, kept_quantity desc, {{ what }}) filter (
+        where level = {{ level }} and {{ what }} is not null and kept_quantity > 0
+    ))[1] as favourite_{{ what }}
+    {{- ',' if not loop.last }}
+    {%- endfor %}
+from summed
+group by customer_key

@@ -1,52 +1,90 @@
 {{ config(
     tags=['live'],
-    meta={'scope': 'day', 'scope_key': 'revenue_on', 'primary_key': ['revenue_on']}
+    meta={'scope': 'day', 'scope_key': 'revenue_on', 'primary_key': ['revenue_on'], 'moves': true}
 ) }}
 
+{%- set counts = [
+    'placed_order_count', 'order_count', 'cancelled_order_count', 'customer_count', 'unconverted_order_count',
+    'refund_count',
+] %}
+{%- set amounts = [
+    'gross_amount', 'discount_amount', 'tax_amount', 'shipping_amount', 'refunded_amount', 'refunded_net_amount',
+    'cancelled_amount',
+] %}
+
 with orders as (
-    select
-        ordered_on as revenue_on,
-        count(*) filter (where is_valid) as order_count,
-        count(*) filter (where is_cancelled) as cancelled_order_count,
-        count(distinct customer_key) filter (where is_valid) as customer_count,
-        count(*) filter (where exchange_rate is null) as unconverted_order_count,
-        coalesce(sum(gross_amount), 0) as gross_amount,
-        coalesce(sum(discount_amount) filter (where not is_cancelled), 0) as discount_amount,
-        coalesce(sum(tax_amount) filter (where not is_cancelled), 0) as tax_amount,
-        coalesce(sum(shipping_amount) filter (where not is_cancelled), 0) as shipping_amount,
-        coalesce(sum(cancelled_amount), 0) as cancelled_amount
-    from {{ ref('fct_orders') }}
-    where true
-        {{- only_dirty('day', 'ordered_on') }}
-    group by ordered_on
+    {{ moved_rows('fct_orders', 'order', 'order_id', [
+        'ordered_on', 'is_valid', 'is_cancelled', 'exchange_rate', 'gross_amount', 'discount_amount', 'tax_amount',
+        'shipping_amount', 'cancelled_amount',
+    ]) }}
+),
+
+buyers as (
+    {{ moved_rows(
+        'fct_orders', 'customer', 'customer_key', ['ordered_on', 'customer_key'],
+        condition='is_valid and customer_key is not null', distinct=true
+    ) }}
 ),
 
 refunds as (
+    {{ moved_rows('fct_refunds', 'order', 'order_id', ['refunded_on', 'amount', 'net_amount']) }}
+),
+
+moved as (
     select
-        refunded_on as revenue_on,
-        count(*) as refund_count,
-        coalesce(sum(amount), 0) as refunded_amount,
-        coalesce(sum(net_amount), 0) as refunded_net_amount
-    from {{ ref('fct_refunds') }}
-    where true
-        {{- only_dirty('day', 'refunded_on') }}
-    group by refunded_on
+        ordered_on as revenue_on,
+        sign as placed_order_count,
+        case when is_valid then sign else 0 end as order_count,
+        case when is_cancelled then sign else 0 end as cancelled_order_count,
+        0 as customer_count,
+        case when exchange_rate is null then sign else 0 end as unconverted_order_count,
+        0 as refund_count,
+        sign * gross_amount as gross_amount,
+        case when not is_cancelled then sign * discount_amount end as discount_amount,
+        case when not is_cancelled then sign * tax_amount end as tax_amount,
+        case when not is_cancelled then sign * shipping_amount end as shipping_amount,
+        0 as refunded_amount,
+        0 as refunded_net_amount,
+        sign * cancelled_amount as cancelled_amount
+    from orders
+    union all
+    select refunded_on, 0, 0, 0, 0, 0, sign, 0, 0, 0, 0, sign * amount, sign * net_amount, 0
+    from refunds
+    union all
+    select ordered_on, 0, 0, 0, sign, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    from buyers
+    {{- published_totals(['revenue_on'] + counts + amounts) }}
+),
+
+days as (
+    select
+        revenue_on,
+        {%- for count in counts %}
+        sum({{ count }})::bigint as {{ count }},
+        {%- endfor %}
+        {%- for amount in amounts %}
+        coalesce(sum({{ amount }}), 0) as {{ amount }}
+        {{- ',' if not loop.last }}
+        {%- endfor %}
+    from moved
+    group by revenue_on
+    having sum(placed_order_count) > 0 or sum(refund_count) > 0
 )
 
 select
     revenue_on,
-    coalesce(order_count, 0) as order_count,
-    coalesce(cancelled_order_count, 0) as cancelled_order_count,
-    coalesce(customer_count, 0) as customer_count,
-    coalesce(unconverted_order_count, 0) as unconverted_order_count,
-    coalesce(refund_count, 0) as refund_count,
-    coalesce(gross_amount, 0) as gross_amount,
-    coalesce(discount_amount, 0) as discount_amount,
-    coalesce(tax_amount, 0) as tax_amount,
-    coalesce(shipping_amount, 0) as shipping_amount,
-    coalesce(refunded_amount, 0) as refunded_amount,
-    coalesce(refunded_net_amount, 0) as refunded_net_amount,
-    coalesce(gross_amount - tax_amount - shipping_amount, 0) - coalesce(refunded_net_amount, 0) as net_amount,
-    coalesce(cancelled_amount, 0) as cancelled_amount
-from orders
-full join refunds using (revenue_on)
+    placed_order_count,
+    order_count,
+    cancelled_order_count,
+    customer_count,
+    unconverted_order_count,
+    refund_count,
+    gross_amount,
+    discount_amount,
+    tax_amount,
+    shipping_amount,
+    refunded_amount,
+    refunded_net_amount,
+    gross_amount - tax_amount - shipping_amount - refunded_net_amount as net_amount,
+    cancelled_amount
+from days

@@ -1,61 +1,84 @@
 {{ config(
     tags=['live'],
-    meta={'scope': 'day', 'scope_key': 'event_on', 'primary_key': ['event_on']}
+    meta={'scope': 'day', 'scope_key': 'event_on', 'primary_key': ['event_on'], 'moves': true}
 ) }}
 
+{%- set counts = ['order_count', 'refund_count', 'session_count', 'ticket_count'] %}
+{%- set amounts = [
+    'gross_amount', 'refunded_amount', 'refunded_net_amount', 'net_before_refunds_amount', 'cancelled_amount',
+] %}
+{%- set nobodys = 'customer_key is null' %}
+
 with orders as (
-    select
-        ordered_on as event_on,
-        count(*) as order_count,
-        coalesce(sum(gross_amount), 0) as gross_amount,
-        coalesce(sum(net_amount + refunded_net_amount) filter (where not is_cancelled), 0) as net_before_refunds_amount,
-        coalesce(sum(cancelled_amount), 0) as cancelled_amount
-    from {{ ref('fct_orders') }}
-    where customer_key is null
-        {{- only_dirty('day', 'ordered_on') }}
-    group by ordered_on
+    {{ moved_rows('fct_orders', 'order', 'order_id', [
+        'ordered_on', 'gross_amount', 'net_amount', 'refunded_net_amount', 'cancelled_amount',
+    ], condition=nobodys) }}
 ),
 
 refunds as (
-    select
-        refunded_on as event_on,
-        count(*) as refund_count,
-        coalesce(sum(amount), 0) as refunded_amount,
-        coalesce(sum(net_amount), 0) as refunded_net_amount
-    from {{ ref('fct_refunds') }}
-    where customer_key is null
-        {{- only_dirty('day', 'refunded_on') }}
-    group by refunded_on
+    {{ moved_rows('fct_refunds', 'order', 'order_id', ['refunded_on', 'amount', 'net_amount'], condition=nobodys) }}
 ),
 
 sessions as (
-    select started_on as event_on, count(*) as session_count
-    from {{ ref('fct_sessions') }}
-    where customer_key is null
-        {{- only_dirty('day', 'started_on') }}
-    group by started_on
+    {{ moved_rows('fct_sessions', 'session', 'session_id', ['started_on'], condition=nobodys) }}
 ),
 
 tickets as (
-    select created_on as event_on, count(*) as ticket_count
-    from {{ ref('fct_tickets') }}
-    where customer_key is null
-        {{- only_dirty('day', 'created_on') }}
-    group by created_on
+    {{ moved_rows('fct_tickets', 'ticket', 'ticket_id', ['created_on'], condition=nobodys) }}
+),
+
+moved as (
+    select
+        ordered_on as event_on,
+        sign as order_count,
+        0 as refund_count,
+        0 as session_count,
+        0 as ticket_count,
+        sign * gross_amount as gross_amount,
+        0 as refunded_amount,
+        0 as refunded_net_amount,
+        sign * (net_amount + refunded_net_amount) as net_before_refunds_amount,
+        sign * cancelled_amount as cancelled_amount
+    from orders
+    union all
+    select refunded_on, 0, sign, 0, 0, 0, sign * amount, sign * net_amount, 0, 0
+    from refunds
+    union all
+    select started_on, 0, 0, sign, 0, 0, 0, 0, 0, 0
+    from sessions
+    union all
+    select created_on, 0, 0, 0, sign, 0, 0, 0, 0, 0
+    from tickets
+    {{- published_totals(
+        ['event_on'] + counts
+        + ['gross_amount', 'refunded_amount', 'refunded_net_amount', 'net_amount + refunded_net_amount', 'cancelled_amount']
+    ) }}
+),
+
+days as (
+    select
+        event_on,
+        {%- for count in counts %}
+        sum({{ count }})::bigint as {{ count }},
+        {%- endfor %}
+        {%- for amount in amounts %}
+        coalesce(sum({{ amount }}), 0) as {{ amount }}
+        {{- ',' if not loop.last }}
+        {%- endfor %}
+    from moved
+    group by event_on
+    having sum(order_count) > 0 or sum(refund_count) > 0 or sum(session_count) > 0 or sum(ticket_count) > 0
 )
 
 select
     event_on,
-    coalesce(order_count, 0) as order_count,
-    coalesce(refund_count, 0) as refund_count,
-    coalesce(session_count, 0) as session_count,
-    coalesce(ticket_count, 0) as ticket_count,
-    coalesce(gross_amount, 0) as gross_amount,
-    coalesce(refunded_amount, 0) as refunded_amount,
-    coalesce(refunded_net_amount, 0) as refunded_net_amount,
-    coalesce(net_before_refunds_amount, 0) - coalesce(refunded_net_amount, 0) as net_amount,
-    coalesce(cancelled_amount, 0) as cancelled_amount
-from orders
-full join refunds using (event_on)
-full join sessions using (event_on)
-full join tickets using (event_on)
+    order_count,
+    refund_count,
+    session_count,
+    ticket_count,
+    gross_amount,
+    refunded_amount,
+    refunded_net_amount,
+    net_before_refunds_amount - refunded_net_amount as net_amount,
+    cancelled_amount
+from days
