@@ -42,6 +42,11 @@ def airflow_home(settings: Settings) -> Path:
     return settings.home / "airflow"
 
 
+def dags_folder(settings: Settings) -> Path:
+    """The folder of the DAG files."""
+    return Path(settings.dags) if settings.dags else DAGS
+
+
 def airflow_secrets(settings: Settings) -> AirflowSecrets:
     """The installation's secrets; generated at the first call."""
     path = airflow_home(settings) / "secrets.json"
@@ -112,7 +117,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
     home = airflow_home(settings)
     values = {
         "core": {
-            "dags_folder": str(DAGS),
+            "dags_folder": str(dags_folder(settings)),
             "plugins_folder": str(PLUGINS),
             "executor": "LocalExecutor",
             "parallelism": str(PARALLELISM),

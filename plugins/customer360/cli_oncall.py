@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
 import logging
+import os
+import shutil
 import signal
+import tempfile
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from customer360 import warehouse
-from customer360.settings import get_settings
+from customer360.settings import get_settings, load_settings
 
 incident_app = typer.Typer(help="The open incidents, and closing one by hand.", no_args_is_help=True)
 
@@ -22,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("monitor")(monitor)
     app.add_typer(incident_app, name="incident")
+    app.command("drill")(drill)
 
 
 def monitor(
@@ -84,3 +90,81 @@ def close_incident(
     with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
         incidents.close(connection, incident_id, who=ledger.me(), why=because)
     Console().print(f"Incident {incident_id} is closed.")
+
+
+@incident_app.command("end-run")
+def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the server's log.")]) -> None:
+    """End the run that holds the writer lock, as a kill would: the lock is freed, its work is done by the next run."""
+    from customer360.errors import Customer360Error
+
+    with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
+        holder = warehouse.lock_holder(connection)
+        if not holder:
+            raise Customer360Error("No run holds the writer lock.", "Run `c360 status`.")
+        connection.execute(
+            """
+            select pg_terminate_backend(l.pid, 5000) from pg_locks as l
+            where l.locktype = 'advisory' and l.granted and l.objid = %s
+                and l.database = (select oid from pg_database where datname = current_database())
+            """,
+            [warehouse.WRITER_LOCK],
+        )
+    logging.getLogger(__name__).warning("%s was ended: %s", holder, because)
+    Console().print(f"{holder} was ended. Next: c360 run", highlight=False)
+
+
+def drill(
+    name: Annotated[str, typer.Argument(help="A runbook's name, or list.")],
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the drill: with --check and --end, as it was said.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Say whether the situation is mended.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="Stop the scratch installation and remove it.")] = False,
+) -> None:
+    """Practise a runbook: put a scratch installation of its own into that situation; say whether you mended it."""
+    from customer360 import stack
+    from customer360.errors import Customer360Error
+    from customer360.oncall import drills
+
+    console = Console(highlight=False, soft_wrap=True)
+    if name == "list":
+        for known, scene_of in drills.DRILLS.items():
+            console.print(f"{known:<28}{(scene_of.__doc__ or '').strip()}")
+        return
+    if check or end:
+        if home is None or not (home / "drill.json").is_file():
+            raise Customer360Error(
+                "That is no folder of a drill.", f"Run `c360 drill {name}` first; it says its folder."
+            )
+        kept = json_module.loads((home / "drill.json").read_text())
+        settings = load_settings(dict(kept["environment"]) | {"C360_HOME": str(home)})
+        if check and not drills.is_over(name, settings):
+            console.print("Not yet: the incident is still open.")
+            raise typer.Exit(1)
+        if check:
+            console.print("[green]Mended:[/] the incident has closed.")
+        if end:
+            for pid in kept["processes"]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            stack.down(settings)
+            shutil.rmtree(home, ignore_errors=True)
+            console.print("The scratch installation is gone.")
+        return
+    if name not in drills.DRILLS:
+        raise drills.DrillError(f"There is no drill {name!r}.", "Run `c360 drill list`.")
+    folder = Path(tempfile.mkdtemp(prefix=f"c360-drill-{name}-"))
+    settings = load_settings({"C360_HOME": str(folder)})
+    with console.status("Setting up a scratch installation…"):
+        stack.up(settings, airflow=False)
+        drills.stock(settings, folder / "files")
+        scene = drills.begin(name, settings, folder / "files")
+    (folder / "drill.json").write_text(
+        json_module.dumps({"environment": scene.environment, "processes": scene.processes})
+    )
+    exports = " ".join(f"{key}={value}" for key, value in ({"C360_HOME": str(folder)} | scene.environment).items())
+    console.print(f"Something is wrong with the installation in {folder}. You are woken.\n")
+    console.print(f"  export {exports}\n  c360 status\n")
+    if scene.told:
+        console.print(scene.told + "\n")
+    console.print(f"Mended? c360 drill {name} --home {folder} --check\nDone?   c360 drill {name} --home {folder} --end")

@@ -102,6 +102,8 @@ class Settings:
         "How Airflow's other processes and the commands reach it. Empty: http://127.0.0.1 and the port.",
     )
 
+    dags: str = _setting("C360_DAGS", "", "Folder of the DAG files that Airflow reads. Empty: dags/ of the product.")
+
     monitor_seconds: int = _setting("C360_MONITOR_SECONDS", 20, "Seconds between two looks of the monitor.")
     metrics_host: str = _setting(
         "C360_METRICS_HOST", "127.0.0.1", "Address that the monitor's Prometheus counters are served on."

@@ -29,10 +29,10 @@ from customer360 import model_graph, server, warehouse
 from customer360.airflow_api import AirflowApi
 from customer360.airflow_environment import (
     ADMIN,
-    DAGS,
     address,
     airflow_home,
     airflow_secrets,
+    dags_folder,
     environment,
     product_environment,
     write_private,
@@ -100,7 +100,7 @@ def down(settings: Settings, *, progress: Progress | None = None) -> list[str]:
     tell = progress or _silent
     with _exclusive(settings):
         # The monitor goes first: what is stopped on purpose must alarm nobody.
-        stopped = _stop_monitor(settings, tell) + _stop_airflow(settings, tell)
+        stopped = stop_monitor(settings, tell) + _stop_airflow(settings, tell)
         # `c360 demo --cdnow` makes an installation of its own below this one.
         for home in (settings.home / "cdnow", settings.home):
             own = settings.with_(home=home)
@@ -230,7 +230,7 @@ def _start_monitor(settings: Settings, tell: Progress) -> None:
     if monitor_pid(settings) is not None:
         if _state(settings).get("monitor_fingerprint") == fingerprint:
             return
-        _stop_monitor(settings, tell)
+        stop_monitor(settings, tell)
     _end_session(settings, MONITOR)
     tell("Monitor")
     _start(settings, MONITOR, variables)
@@ -338,7 +338,7 @@ def _command(name: str) -> list[str]:
 def _wait_until_ready(settings: Settings, fresh: list[str], started_at: float, tell: Progress) -> None:
     """Wait until every process lives and reports a heartbeat of its own (not its predecessor's), and DAGs are known."""
     tell("Airflow: waiting until it is ready")
-    wanted = len(list(DAGS.glob("*.py")))
+    wanted = len(list(dags_folder(settings).glob("*.py")))
     deadline = time.monotonic() + _READY_SECONDS
     client = AirflowApi(airflow_address(settings), airflow_secrets(settings).admin_password)
     missing = ""
@@ -384,7 +384,9 @@ def _not_ready(health: dict[str, Any], fresh: list[str], started_at: float) -> s
 # ---- stopping -------------------------------------------------------------------------------------------------
 
 
-def _stop_monitor(settings: Settings, tell: Progress) -> list[str]:
+def stop_monitor(settings: Settings, tell: Progress | None = None) -> list[str]:
+    """Stop the monitor alone; returns its name if it lived."""
+    tell = tell or _silent
     alive = monitor_pid(settings) is not None
     if alive:
         tell("Monitor")

@@ -16,6 +16,7 @@ from customer360.airflow_api import AirflowApi
 from customer360.sample import SampleFile, SampleManifest, generate
 from customer360.settings import Settings
 
+ROOT = Path(__file__).resolve().parents[2]
 ENDED = {"published", "refused", "duplicate"}
 
 
@@ -78,7 +79,9 @@ class Shop:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     # Not below pytest's own folder, which a newer pytest session closes to the server's user (tests/conftest.py).
     home = Path(tempfile.mkdtemp(prefix="c360-stack-"))
-    settings = Settings(home=home, monitor_seconds=5)
+    dags = home / "dags"  # a copy, which a test may break
+    shutil.copytree(ROOT / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = Settings(home=home, monitor_seconds=5, dags=str(dags))
     sample_at = tmp_path_factory.mktemp("sample") / "shop"
     sample = generate(
         300, 60, None, 7, sample_at, fresh_batches=40, fresh_days=20, history_versions="latest", history_files=1

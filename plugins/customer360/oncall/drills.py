@@ -1,0 +1,315 @@
+"""Drills: a scratch installation is put into the situation that a runbook is for, so that people can practise.
+
+Every scene breaks something for real: files land, processes are killed, grants are taken away. Where a scene needs
+time to have passed, the clock of the ledger is set back, and nothing else. A drill is named after its runbook; it is
+over when the incident of its kind is found no longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from customer360 import landing, ledger, load, warehouse
+from customer360.errors import Customer360Error
+from customer360.oncall import incidents
+from customer360.oncall.monitor import look_once
+from customer360.settings import Settings
+
+Row = dict[str, Any]
+_FILLER_BYTES = 1_000_000_000
+_WAIT_SECONDS = 120
+
+
+class DrillError(Customer360Error):
+    """There is no such drill, or its situation did not come about."""
+
+
+@dataclass
+class Scene:
+    """A situation: what the runbook's placeholders stand for in it, and what a person has to do by hand."""
+
+    settings: Settings
+    folder: Path
+    values: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that the drill needs in every command."""
+    by_hand: Callable[[], None] | None = None
+    """What the runbook asks of a person and not of a command (a file that is put back, room that is made)."""
+    told: str = ""
+    processes: list[int] = field(default_factory=list)
+
+    def end(self) -> None:
+        """End what the scene has started."""
+        for pid in self.processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+Set = Callable[[Scene], None]
+DRILLS: dict[str, Set] = {}
+
+
+def _drill(function: Set) -> Set:
+    DRILLS[function.__name__] = function
+    return function
+
+
+def begin(name: str, settings: Settings, folder: Path) -> Scene:
+    """Put an installation with a published shop into the situation of runbook ``name``.
+
+    Raises:
+        DrillError: there is no such drill, or its incident did not open.
+    """
+    if name not in DRILLS:
+        raise DrillError(f"There is no drill {name!r}.", f"Choose one of: {', '.join(DRILLS)}.")
+    scene = Scene(settings, folder)
+    try:
+        DRILLS[name](scene)
+        look_once(scene.settings)
+        opened = _open(scene.settings, name)
+        if opened is None:
+            raise DrillError(f"The situation of {name} did not come about.", "This is a fault of the drill: report it.")
+        scene.values["INCIDENT"] = str(opened["incident_id"])
+    except BaseException:
+        scene.end()
+        raise
+    return scene
+
+
+def is_over(name: str, settings: Settings) -> bool:
+    """Whether a look of the monitor finds the incident no longer."""
+    look_once(settings)
+    return _open(settings, name) is None
+
+
+def _open(settings: Settings, kind: str) -> Row | None:
+    with warehouse.connect("oncall", settings, autocommit=True) as connection:
+        return next((row for row in incidents.open_incidents(connection) if row["kind"] == kind), None)
+
+
+# ---- the shop --------------------------------------------------------------------------------------------------
+
+
+def stock(settings: Settings, folder: Path) -> None:
+    """A small shop that is landed, built and published."""
+    from customer360.run import run_everything
+
+    _land(settings, folder, "first", list(_orders("shop", 60)))
+    run_everything(settings, trigger="drill")
+
+
+def _orders(name: str, count: int, **changed: Any) -> Iterator[Row]:
+    at = datetime.now(UTC) - timedelta(days=2)
+    for number in range(count):
+        moment = (at + timedelta(minutes=number)).isoformat()
+        yield {
+            "order_id": f"{name}-{number}", "updated_at": moment, "ordered_at": moment, "status": "paid",
+            "currency": "USD", "total_amount": "20.00", "customer_id": f"drill-{number % 20}",
+        } | changed  # fmt: skip
+
+
+def _file(folder: Path, name: str, rows: list[Row]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def _land(settings: Settings, folder: Path, name: str, rows: list[Row]) -> Path:
+    return Path(landing.put(settings, "orders", _file(folder, name, rows)).location)
+
+
+def _newest_batch(scene: Scene) -> str:
+    with warehouse.connect("oncall", scene.settings, autocommit=True) as connection:
+        return str(warehouse.scalar(connection, "select max(batch_id) from ops.batches"))
+
+
+def _ingest(scene: Scene) -> None:
+    load.ingest(scene.settings)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+
+
+def _run(scene: Scene) -> None:
+    from customer360.run import run_everything
+
+    with contextlib.suppress(Customer360Error):
+        run_everything(scene.settings, trigger="drill")
+
+
+def _change(scene: Scene, statement: str, role: warehouse.Role = "owner") -> None:
+    with warehouse.connect(role, scene.settings) as connection:
+        connection.execute(warehouse.query(statement))
+
+
+def _command(scene: Scene, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    """A c360 command of this installation, as the leader of a session of its own."""
+    from customer360.airflow_environment import product_environment
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from customer360.cli import main; main()", *words],
+        env=product_environment(scene.settings) | environment,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    scene.processes.append(process.pid)
+    return process
+
+
+# ---- the scenes ------------------------------------------------------------------------------------------------
+
+
+@_drill
+def batch_refused(scene: Scene) -> None:
+    """The producer's export lacks two columns."""
+    rows = list(_orders("refused", 5))
+    _land(scene.settings, scene.folder / "cut", "monday", [{"order_id": row["order_id"]} for row in rows])
+    _ingest(scene)
+    scene.values["FILE"] = str(_file(scene.folder, "monday", rows))
+    scene.told = f"A corrected file is {scene.values['FILE']}."
+
+
+@_drill
+def batch_failed(scene: Scene) -> None:
+    """Somebody takes a file away between its arrival and its load."""
+    path = _land(scene.settings, scene.folder, "tuesday", list(_orders("failed", 5)))
+    with warehouse.connect("loader", scene.settings, autocommit=True) as connection:
+        for file in landing.files(scene.settings, "orders"):
+            ledger.register(connection, scene.settings, file)
+    kept = scene.folder / "tuesday.kept"
+    path.rename(kept)
+    _ingest(scene)
+
+    def put_back() -> None:
+        if kept.exists():
+            kept.rename(path)
+
+    scene.by_hand = put_back
+    scene.told = f"The file is at {kept}; its place is {path}."
+
+
+@_drill
+def name_conflict(scene: Scene) -> None:
+    """The producer writes other orders over a file that was read."""
+    path = _land(scene.settings, scene.folder, "wednesday", list(_orders("conflict", 5)))
+    _run(scene)
+    path.write_text(_file(scene.folder, "other", list(_orders("conflict-b", 6))).read_text())
+    _ingest(scene)
+
+
+@_drill
+def files_waiting(scene: Scene) -> None:
+    """A file lies unread for an hour."""
+    path = _land(scene.settings, scene.folder, "thursday", list(_orders("waiting", 5)))
+    hour_ago = time.time() - 3600
+    os.utime(path, (hour_ago, hour_ago))
+    scene.values["FEED"] = "orders"
+
+
+@_drill
+def disk_nearly_full(scene: Scene) -> None:
+    """A gigabyte of somebody's files leaves less room than is wanted."""
+    filler = scene.settings.home / "forgotten.log"
+    free = os.statvfs(scene.settings.home).f_bavail * os.statvfs(scene.settings.home).f_frsize
+    with filler.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, _FILLER_BYTES)
+    wanted = (free - _FILLER_BYTES // 2) // 1_000_000
+    scene.settings = scene.settings.with_(disk_free_mb=wanted)
+    scene.environment["C360_DISK_FREE_MB"] = str(wanted)
+    scene.by_hand = lambda: filler.unlink(missing_ok=True)
+    scene.told = f"{filler} is nobody's."
+
+
+@_drill
+def gate_failed(scene: Scene) -> None:
+    """Orders are refunded more than was charged: somebody has let them past the landing gate."""
+    refund = {"refund_id": "r", "refunded_at": datetime.now(UTC).isoformat(), "amount": "9.00"}
+    _land(scene.settings, scene.folder, "friday", list(_orders("gate", 5, refunds=[refund])))
+    _ingest(scene)
+    _change(scene, "update raw.orders set refunds = replace(refunds::text, '9.00', '900.00')::jsonb "
+                   f"where batch_id = {scene.values['BATCH']}")  # fmt: skip
+    _run(scene)
+
+
+@_drill
+def run_failed(scene: Scene) -> None:
+    """kill -9 in the middle of a build."""
+    _land(scene.settings, scene.folder, "saturday", list(_orders("killed", 5)))
+    _command(scene, "run", C360_KILL_AT="build.resolved").wait(_WAIT_SECONDS)
+    _change(scene, "update ops.runs set started_at = started_at - interval '1 minute' where state = 'running'")
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+
+
+@_drill
+def run_stuck(scene: Scene) -> None:
+    """A build stands still and keeps the writer lock."""
+    _land(scene.settings, scene.folder, "sunday", list(_orders("stuck", 5)))
+    mark = scene.folder / "paused"
+    process = _command(scene, "run", C360_PAUSE_AT="build.claimed", C360_PAUSE_FILE=str(mark))
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    _change(scene, "update ops.runs set started_at = started_at - interval '2 hours' where state = 'running'")
+
+
+@_drill
+def quarantine_above_threshold(scene: Scene) -> None:
+    """An export in which every total is negative."""
+    _land(scene.settings, scene.folder, "export", list(_orders("bad", 40, total_amount="-1.00")))
+    _ingest(scene)
+    corrected = scene.folder / "fixed.csv"
+    scene.values["fixed.csv"] = str(corrected)
+
+    def correct() -> None:
+        if corrected.exists():
+            corrected.write_text(corrected.read_text().replace("-1.00", "1.00"))
+
+    scene.by_hand = correct
+
+
+@_drill
+def feed_late(scene: Scene) -> None:
+    """The producer has been silent for three days."""
+    _change(scene, "update ops.batches set landed_at = now() - interval '3 days'")
+    scene.values["FEED"] = "orders"
+    scene.by_hand = lambda: _land(scene.settings, scene.folder, "late", list(_orders("late", 5))) and None
+
+
+@_drill
+def marts_stale(scene: Scene) -> None:
+    """A batch was loaded an hour ago and nobody builds."""
+    _land(scene.settings, scene.folder, "stale", list(_orders("stale", 5)))
+    _ingest(scene)
+    _change(scene, "update ops.batches set loaded_at = now() - interval '1 hour' where state = 'loaded'")
+
+
+@_drill
+def currency_without_rate(scene: Scene) -> None:
+    """Orders in a currency that the table of rates does not know."""
+    _land(scene.settings, scene.folder, "abroad", list(_orders("abroad", 5, currency="ISK")))
+    _run(scene)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+
+
+@_drill
+def ledger_unbalanced(scene: Scene) -> None:
+    """Somebody changes a count in the ledger."""
+    _land(scene.settings, scene.folder, "counted", list(_orders("counted", 5)))
+    _run(scene)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+    _change(scene, f"update ops.batches set loaded_rows = loaded_rows - 1 where batch_id = {scene.values['BATCH']}")
+
+
+@_drill
+def condition_blind(scene: Scene) -> None:
+    """Somebody takes a grant away."""
+    _change(scene, "revoke select on ops.batches from oncall")
