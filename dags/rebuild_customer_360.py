@@ -17,7 +17,7 @@ from customer360.airflow_conventions import conventions
 
 @dag(
     schedule=None,
-    **conventions(__file__, __doc__, tags=["build", "gate", "publish"], timeout=timedelta(hours=1)),
+    **conventions(__file__, __doc__, tags=["build", "gate", "publish"], timeout=timedelta(hours=1), runs=1),
 )
 def rebuild_customer_360():
     @task

@@ -123,6 +123,8 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "parallelism": str(PARALLELISM),
             "load_examples": "False",
             "dags_are_paused_at_creation": "False",
+            # Default 30: a busy machine may take longer to import Cosmos than that.
+            "dagbag_import_timeout": "120",
             "fernet_key": own.fernet_key,
             "execution_api_server_url": f"{address(settings, port)}/execution/",
             "simple_auth_manager_users": f"{ADMIN}:admin",
@@ -151,6 +153,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
         "dag_processor": {
             "refresh_interval": "30",  # default 300: how long a new DAG file stays unseen
             "min_file_process_interval": "30",
+            "dag_file_processor_timeout": "150",
         },
         "logging": {
             "base_log_folder": str(settings.logs / "tasks"),

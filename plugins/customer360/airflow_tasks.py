@@ -85,11 +85,13 @@ def build_daily(as_of_on: str | None) -> str:
     """Make the daily tables of today, or of a past day in that day's own schema."""
     from datetime import date
 
-    from customer360 import daily
+    from customer360 import daily, wake
 
     with told_plainly(), Logged() as progress:
         settings = get_settings()
         day = date.fromisoformat(as_of_on) if as_of_on else None
+        if _is_woken_by_event() and not wake.is_daily_due(settings):
+            raise AirflowSkipException("Today's daily tables were made since this run was woken.")
         summary = daily.refresh_daily(settings, as_of_on=day, trigger=run_name(), progress=progress)
         _log.info("%s", summary)
         lineage.of_run(settings, summary)
@@ -173,6 +175,11 @@ def run_name() -> str:
     """Which run of which DAG this is, for ops.runs."""
     run: Any = get_current_context()["dag_run"]
     return f"{run.dag_id} {run.run_id}"
+
+
+def _is_woken_by_event() -> bool:
+    run: Any = get_current_context()["dag_run"]
+    return run.run_type == "asset_triggered"
 
 
 @contextlib.contextmanager

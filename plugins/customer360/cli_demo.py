@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from customer360 import demo_cdnow
 
 _out = Console()
+if not _out.is_terminal:
+    _out = Console(width=132)  # a log has no width; cut names help nobody
 
 
 def register(app: typer.Typer) -> None:
@@ -50,12 +52,12 @@ def _print_outcome(settings: Settings, outcome: demonstration.Outcome) -> None:
 
     _print_landings(outcome)
     _print_quarantine(outcome)
-    table = Table("table of marts", "rows", title="What is published", title_justify="left", box=None)
+    table = Table("table of marts", "rows", title="What is published", box=None)
     for name, count in outcome.tables:
         table.add_row(name, f"{count:,}")
     _print(table)
     columns, rows = outcome.customers
-    preview = Table(*columns, title="marts.customer_360, the best customers", title_justify="left", box=None)
+    preview = Table(*columns, title="marts.customer_360, the best customers", box=None)
     for row in rows:
         preview.add_row(*("" if value is None else str(value) for value in row))
     _print(preview)
@@ -78,41 +80,34 @@ def _print_landings(outcome: demonstration.Outcome) -> None:
     if not outcome.landings:
         _out.print("All batches of the sample have landed before; this is what they built.\n")
         return
-    table = Table(
-        "file", "feed", "records", "became", "seconds",
-        title="From landing to publication", title_justify="left", box=None,
-    )  # fmt: skip
+    table = Table("seconds", "records", "became", "file", title="From landing to publication", box=None)
     for entry in outcome.landings:
         seconds = "" if entry.seconds is None else f"{entry.seconds:.1f}"
-        table.add_row(entry.file_name, entry.feed, f"{entry.rows:,}" if entry.rows else "", entry.state, seconds)
+        table.add_row(seconds, f"{entry.rows:,}" if entry.rows else "", entry.state, entry.file_name)
     _print(table)
 
 
 def _print_quarantine(outcome: demonstration.Outcome) -> None:
     if outcome.quarantine:
-        table = Table(
-            "feed", "field", "rule", "rows", title="Rows in quarantine, by reason", title_justify="left", box=None
-        )
+        table = Table("feed", "field", "rule", "rows", title="Rows in quarantine, by reason", box=None)
         for feed, field, rule, count in outcome.quarantine:
             table.add_row(feed, field, rule, f"{count:,}")
         _print(table)
     if outcome.refused:
-        table = Table("file", "why", title="Files refused whole", title_justify="left", box=None)
+        table = Table("file", "why", title="Files refused whole", box=None)
         for name, why in outcome.refused:
             table.add_row(name, why)
         _print(table)
 
 
 def _print_cdnow(outcome: demo_cdnow.Outcome) -> None:
-    table = Table("", "raw file", "published", title="CDNOW", title_justify="left", box=None)
+    table = Table("", "raw file", "published", title="CDNOW", box=None)
     for name in ("orders", "amount", "customer_count"):
         table.add_row(
             name.replace("_", " "), f"{getattr(outcome.raw, name):,}", f"{getattr(outcome.published, name):,}"
         )
     _print(table)
-    best = Table(
-        "customer_key", "order_count", "net_amount", title="The best customers", title_justify="left", box=None
-    )
+    best = Table("customer_key", "order_count", "net_amount", title="The best customers", box=None)
     for row in outcome.best:
         best.add_row(*map(str, row))
     _print(best)
@@ -130,5 +125,6 @@ def _print_next(steps: list[tuple[str, str]]) -> None:
 
 
 def _print(table: Table) -> None:
+    table.title_justify = "left"
     _out.print()
     _out.print(table)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from customer360 import model_graph
 from customer360.settings import get_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +22,7 @@ def dagbag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("C360_HOME", str(tmp_path_factory.mktemp("home")))
         get_settings.cache_clear()
+        model_graph.manifest(get_settings())  # `c360 up` writes it before Airflow looks at the DAGs
         yield DagBag(str(ROOT / "dags"))
     get_settings.cache_clear()
 

@@ -49,13 +49,23 @@ def test_every_task_has_an_owner_and_retries_with_back_off_and_a_timeout(dags: d
         assert task.execution_timeout, task
 
 
-def test_every_run_is_bounded_and_runs_alone(dags: dict[str, Any]) -> None:
+def test_every_run_is_bounded_and_every_task_runs_once_at_a_time(dags: dict[str, Any]) -> None:
     for dag in dags.values():
         assert dag.dagrun_timeout, dag
         assert dag.dagrun_timeout > max(task.execution_timeout for task in dag.tasks), dag
-        assert dag.max_active_runs == 1, dag
+        assert all(task.max_active_tis_per_dag == 1 for task in dag.tasks), dag
         assert dag.catchup is False, dag
         assert dag.is_paused_upon_creation is False, dag
+
+
+def test_no_dag_that_is_woken_can_be_stuck_at_its_limit_of_runs(dags: dict[str, Any]) -> None:
+    # Airflow 3.3.2 may create no run for 30 s after the last of max_active_runs has ended.
+    woken = [
+        dag for dag in dags.values() if dag.timetable.can_be_scheduled or hasattr(dag.timetable, "asset_condition")
+    ]
+    assert len(woken) > 5
+    for dag in woken:
+        assert dag.max_active_runs > 1 or not dag.timetable.can_be_scheduled, dag
 
 
 def test_every_docstring_answers_the_four_questions_and_is_what_airflow_shows(dags: dict[str, Any]) -> None:
