@@ -202,7 +202,7 @@ def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool 
             dirty_count=scalar(connection, "select count(*) from ops.dirty"),
             is_whole=is_whole,
             has_new_rates=built[1] is not None and built[1] != rates_fingerprint(),
-            has_new_decisions=has_work(connection),
+            has_new_decisions=has_work(connection, settings=settings),
         )
     run.count(batches=work.batch_count, dirty=work.dirty_count)
     return work

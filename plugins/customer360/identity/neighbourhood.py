@@ -26,8 +26,8 @@ from customer360.warehouse import Connection, query
 Ints = npt.NDArray[np.int64]
 
 _NUMBER = {name: number for number, name in enumerate(STRONG_TYPES)}
-_SAMPLE = 100
-"""Links of a border identifier that are looked at before all of them are: well above any sensible K."""
+_SAMPLE = 8
+"""For each person that an identifier may be linked to: links of a border identifier that are looked at before all are."""
 WIDEST = 200_000
 """Identifiers in a neighbourhood; beyond, resolving everything anew is cheaper."""
 
@@ -79,6 +79,7 @@ class Neighbourhood:
         self._connection = connection
         self._schema = schema
         self._limits = limits
+        self._sample = _SAMPLE * (1 + max(limits.customer_ids, limits.phone_people))
         self._decisions = decisions
         self.stored: dict[int, Identifier] = {}
         self._kinds: dict[int, int] = {}
@@ -193,7 +194,7 @@ class Neighbourhood:
                     select wanted.key, sample.* from unnest(%s::bigint[]) as wanted (key)
                     cross join lateral (
                         select distinct {", ".join(columns)} from {self._schema}.records
-                        where {own} = wanted.key limit {_SAMPLE}
+                        where {own} = wanted.key limit {self._sample}
                     ) as sample
                     """
                 ),

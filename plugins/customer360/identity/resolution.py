@@ -174,10 +174,15 @@ def _delta(connection: Connection, *, was_full: bool) -> IdentityDelta:
     )
 
 
-def has_work(connection: Connection, *, identity_schema: str = "identity") -> bool:
-    """Whether a decision of an operator waits for the next run, so that a build without new records is not idle."""
+def has_work(connection: Connection, *, identity_schema: str = "identity", settings: Settings | None = None) -> bool:
+    """Whether the next run has something to do here although no record is dirty.
+
+    A decision of an operator waits, or (where ``settings`` are given) the rules are other than those of the last run.
+    """
     schema = tables.check_schema(identity_schema)
-    applied = 0
+    noted = None
     if scalar(connection, "select to_regclass(%s) is not null", [f"{schema}.resolution"]):
-        applied = scalar(connection, f"select coalesce(max(decision_id), 0) from {schema}.resolution")
-    return decisions.latest_id(connection) > applied
+        noted = connection.execute(query(f"select rules, decision_id from {schema}.resolution")).fetchone()
+    rules, decision_id = noted or (None, 0)
+    has_other_rules = settings is not None and rules is not None and rules != _rules(settings)
+    return has_other_rules or decisions.latest_id(connection) > decision_id
