@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 
 _NUMBER = {name: number for number, name in enumerate(STRONG_TYPES)}
 _SAMPLE = 8
-"""For each person that an identifier may be linked to: links of a border identifier that are looked at before all are."""
+"""Links of a border identifier that are looked at before all are, for each person that it may be linked to."""
 WIDEST = 200_000
 """Identifiers in a neighbourhood; beyond, resolving everything anew is cheaper."""
 
