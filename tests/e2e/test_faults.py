@@ -303,7 +303,9 @@ FAULTS: dict[str, Callable[[Shop, random.Random], None]] = {
 }
 
 
-def suffer(shop: Shop, reader: Reader, seed: int, faults: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def suffer(
+    shop: Shop, reader: Reader, seed: int, faults: list[str], capsys: pytest.CaptureFixture[str], *, full: bool
+) -> None:
     """Land files all the while, inject the faults one after the other, then make peace and count."""
     dice = random.Random(seed)
     before = last_incident(shop)
@@ -328,7 +330,7 @@ def suffer(shop: Shop, reader: Reader, seed: int, faults: list[str], capsys: pyt
         thread.join()
     runs = finish(shop)
     until(lambda: shop.is_done(names), 60, f"every file has an end; {shop.states(names)}")
-    assert_nothing_is_lost(shop.settings, full=True)
+    assert_nothing_is_lost(shop.settings, full=full)
     until(lambda: not still_open(shop, before), 240, "every incident closes by itself")
     alerts = assert_each_was_announced_once(shop, before)
     reader.stop()
@@ -361,7 +363,7 @@ def still_open(shop: Shop, since: int) -> list[str]:
 
 def test_a_few_random_faults_lose_nothing(shop: Shop, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
     seed = int(os.environ.get("C360_FAULT_SEED", "1"))
-    suffer(shop, reader, seed, ["connection cut", "task killed", "second run, killed"], capsys)
+    suffer(shop, reader, seed, ["connection cut", "task killed", "second run, killed"], capsys, full=False)
 
 
 @pytest.mark.slow
@@ -371,4 +373,11 @@ def test_many_random_faults_lose_nothing(
 ) -> None:
     seed = int(os.environ.get("C360_FAULT_SEED", str(100 + round_number)))
     dice = random.Random(seed)
-    suffer(shop, reader, seed, dice.sample(sorted(FAULTS), len(FAULTS)) + dice.choices(sorted(FAULTS), k=4), capsys)
+    suffer(
+        shop,
+        reader,
+        seed,
+        dice.sample(sorted(FAULTS), len(FAULTS)) + dice.choices(sorted(FAULTS), k=4),
+        capsys,
+        full=True,
+    )
