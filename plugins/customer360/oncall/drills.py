@@ -281,7 +281,11 @@ def feed_late(scene: Scene) -> None:
     """The producer has been silent for three days."""
     _change(scene, "update ops.batches set landed_at = now() - interval '3 days'")
     scene.values["FEED"] = "orders"
-    scene.by_hand = lambda: _land(scene.settings, scene.folder, "late", list(_orders("late", 5))) and None
+
+    def deliver() -> None:
+        _land(scene.settings, scene.folder, "late", list(_orders("late", 5)))
+
+    scene.by_hand = deliver
 
 
 @_drill
