@@ -158,6 +158,7 @@ def _result(
 ) -> Any:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     from customer360.row_rules import ExpectAsDescribed
 
@@ -166,7 +167,7 @@ def _result(
         type=ExpectAsDescribed.expectation_type,
         kwargs={"column": column} if column else {},
         description=detail or expectation.replace("_", " "),
-        severity=severity,
+        severity=FailureSeverity(severity),
         meta={"expectation": expectation},
     )
     figures: dict[str, float | None] = {"element_count": checked, "unexpected_count": unexpected}

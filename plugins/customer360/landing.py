@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -258,12 +259,29 @@ def _same_content(one: Path, other: Path) -> bool:
 
 
 def _remote(settings: Settings) -> tuple[Any, str]:
-    """The file system of the landing zone, and the zone's root within it."""
+    """The file system of the landing zone, and the zone's root within it.
+
+    Airflow's ObjectStoragePath knows the stores whose provider is installed, with their connections; any other is
+    fsspec's own, with credentials and endpoint from the environment (AWS_ENDPOINT_URL and the like).
+    """
     from airflow.sdk import ObjectStoragePath
 
     root = ObjectStoragePath(settings.landing_url)
-    root.fs.invalidate_cache()
-    return root.fs, root.path.rstrip("/")
+    try:
+        system, path = root.fs, root.path
+    except ValueError:
+        system, path = _plain_store(settings.landing_url, os.environ.get("AWS_ENDPOINT_URL", ""))
+    system.invalidate_cache()
+    return system, path.rstrip("/")
+
+
+@cache
+def _plain_store(url: str, _endpoint: str) -> tuple[Any, str]:
+    """Made once per address and endpoint: a session of an object store takes a tenth of a second to make."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url, skip_instance_cache=True)
+    return system, path
 
 
 def _remote_files(settings: Settings, feed: str, is_history: bool) -> Iterator[LandedFile]:
@@ -300,7 +318,7 @@ def _put_remote(settings: Settings, feed: str, place: str, source: Path) -> str:
             if content_hash(settings, target)[0] == digest:
                 return target
             continue
-        system.put_file(str(source), target)  # an object appears whole or not at all
+        system.put(str(source), target)  # an object appears whole or not at all
         system.invalidate_cache()
         return target
     raise AssertionError("names do not end")
@@ -310,6 +328,6 @@ def remove(settings: Settings, location: str) -> None:
     """Remove a landed file; it may be gone already."""
     with contextlib.suppress(FileNotFoundError):
         if is_remote(settings):
-            _remote(settings)[0].rm_file(location)
+            _remote(settings)[0].rm(location)
         else:
             os.unlink(location)

@@ -52,7 +52,7 @@ MAX_INFLATION = 400
 """A gzip file that grows by more than this factor (real exports: 5-30) is a bomb."""
 INFLATION_FLOOR = 256 << 20
 """… unless what it grows to is small anyway."""
-PARQUET_ROWS = 40_000
+PARQUET_ROWS = 60_000
 _NARROW = 2_048  # lines that are tried again together after a block was refused
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
