@@ -13,7 +13,7 @@ from customer360.progress import Logged, Terminal
 
 def test_the_terminal_shows_every_stage_with_its_result_and_the_failed_one_as_failed() -> None:
     output = io.StringIO()
-    with pytest.raises(ValueError, match="stop"), Terminal(Console(file=output, width=100)) as progress:
+    with pytest.raises(ValueError, match="stop"), Terminal(Console(file=output, width=100)) as progress:  # noqa: PT012
         progress.stage("load", 2)
         progress.step("a.jsonl")
         progress.step("b.jsonl")

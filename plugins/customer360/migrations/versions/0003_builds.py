@@ -17,7 +17,7 @@ create table ops.live_build (
 );
 comment on table ops.live_build is
     'At most one row: the last whole build that was published. None while one is on its way or was cut off.';
-comment on column ops.live_build.fingerprint is 'Hash of the models, seeds and settings that the live tables come from.';
+comment on column ops.live_build.fingerprint is 'Hash of models, seeds and settings that the live tables come from.';
 
 create table ops.control_totals (
     measure text not null,
