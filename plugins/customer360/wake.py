@@ -64,7 +64,7 @@ def _unbuilt_feeds(settings: Settings) -> tuple[str, ...]:
             with ended as (
                 select state, coalesce(finished_at, started_at) as ended_at,
                     row_number() over (order by run_id desc) as age
-                from ops.runs where kind = 'build' and state <> 'idle'
+                from ops.runs where kind in ('build', 'rebuild') and state <> 'idle'
             ),
             failures as (
                 select count(*) as count, max(ended_at) as last_at from ended
