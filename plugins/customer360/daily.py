@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from customer360 import warehouse
+from customer360 import loyalty_journals, warehouse
 from customer360.build import RunSummary, build, published_tables, stepping
 from customer360.errors import Customer360Error
 from customer360.kill_points import reach
@@ -87,8 +87,12 @@ def _refresh(settings: Settings, run: Run, day: date, progress: Progress) -> Run
     reach("daily.built")
     tables = published_tables(settings)
     check_candidate(settings, run, tables, kind="daily", progress=progress)
+    progress.stage("journals")
+    progress.note(str(loyalty_journals.record(settings, day)))
+    tables += loyalty_journals.TABLES
     run.mark("checked")
     publication = publish(settings, tables, run_id=run.run_id, kind="daily", as_of_on=day, progress=progress)
+    loyalty_journals.create_balance_view(settings)
     run.mark("published")
     check_marts(settings, run, publication, kind="daily", progress=progress)
     return RunSummary.of(run, publication)

@@ -62,6 +62,8 @@ class PublishedTable:
     is_daily: bool = False
     schema: str = "marts"
     source_schema: str = "candidate"
+    open_rows: str | None = None
+    """Of a journal, numbered by its key: which of its rows may still change. None: the table is no journal."""
 
     @property
     def target(self) -> sql.Identifier:
@@ -300,13 +302,14 @@ class _Transaction:
         differs = sql.SQL("or ({}) is distinct from ({})").format(
             sql.SQL("row({})").format(_names(others, "c")), sql.SQL("row({})").format(sql.SQL(", ").join(old))
         )
+        source_scope, target_scope = self._scopes(table, whole=built.columns != _content(published))
         self._connection.execute(
             sql.SQL(
                 """
                 create temporary table {changes} on commit drop as
                 select {columns}, m.is_there is null as is_added, c.is_there is null as is_removed
-                from (select true as is_there, * from {source} {scope}) as c
-                full join (select true as is_there, * from {target} {scope}) as m using ({key})
+                from (select true as is_there, * from {source} {source_scope}) as c
+                full join (select true as is_there, * from {target} {target_scope}) as m using ({key})
                 where c.is_there is null or m.is_there is null {differs}
                 """
             ).format(
@@ -314,7 +317,8 @@ class _Transaction:
                 columns=sql.SQL(", ").join([key, *([_names(others, "c")] if others else [])]),
                 source=table.source,
                 target=table.target,
-                scope=self._scope(table, whole=built.columns != _content(published)),
+                source_scope=source_scope,
+                target_scope=target_scope,
                 key=key,
                 differs=differs if others else sql.SQL(""),
             )
@@ -401,10 +405,21 @@ class _Transaction:
             self._index(table, built)
             self._describe(table, built)
 
-    def _scope(self, table: PublishedTable, *, whole: bool) -> sql.Composable:
+    def _scopes(self, table: PublishedTable, *, whole: bool) -> tuple[sql.Composable, sql.Composable]:
+        """Which rows of the built and of the published table are compared."""
+        if table.open_rows is not None and not whole:
+            # A journal grows by numbered rows under the writer lock, and only its open rows may change.
+            open_rows = sql.SQL("where {}").format(_sql(table.open_rows))
+            names = {"key": sql.Identifier(table.primary_key[0]), "target": table.target, "open": open_rows}
+            unseen = sql.SQL(
+                "where {key} > coalesce((select max({key}) from {target}), 0)"
+                " or {key} in (select {key} from {target} {open})"
+            )
+            return unseen.format(**names), open_rows
         if whole or self._kind != "live" or table.scope is None or table.scope_key is None:
-            return sql.SQL("")
-        return sql.SQL("where {} in {}").format(sql.Identifier(table.scope_key), _sql(_dirty(table.scope)))
+            return sql.SQL(""), sql.SQL("")
+        dirty = sql.SQL("where {} in {}").format(sql.Identifier(table.scope_key), _sql(_dirty(table.scope)))
+        return dirty, dirty
 
     def _count(self, table: PublishedTable) -> None:
         row = self._connection.execute(

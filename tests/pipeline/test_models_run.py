@@ -35,11 +35,16 @@ def test_the_models_own_tests_pass_and_see_what_is_broken(settings: Settings) ->
     data = transform.run_model_tests(settings, "assert_*", run_id=None)
     assert len(unit) >= 7
     assert len(data) >= 4
+    loyal = "insert into candidate.customer_loyalty"
     breakages = {
         "assert_raw_and_staging_have_the_same_ids": "delete from staging.stg_web_sessions",
         "assert_every_staged_record_is_a_fact": "delete from candidate.fct_tickets",
         "assert_customers_and_unattributed_add_up_to_facts": "update candidate.customer_360 set net_amount = 1",
         "assert_daily_revenue_adds_up_to_orders": "delete from candidate.fct_daily_revenue where refund_count > 0",
+        "assert_points_ledger_explains_every_balance": f"{loyal} (customer_key, points_balance) values (1, 7)",
+        "assert_lifecycle_stages_are_exhaustive_and_exclusive": f"{loyal} (customer_key) values (2)",
+        "assert_tiers_are_monotone_in_points": f"{loyal} (tier, points_365d) values ('base', 9), ('gold', 8)",
+        "assert_loyalty_sums_over_customers_are_totals": f"{loyal} (order_count, as_of_on) values (99, now())",
     }
     assert set(breakages) == {result.model for result in data}
     for name, breakage in breakages.items():

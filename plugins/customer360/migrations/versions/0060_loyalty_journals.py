@@ -26,20 +26,25 @@ create table state.loyalty_points_ledger (
 create index loyalty_points_ledger_by_customer on state.loyalty_points_ledger (customer_key);
 create index loyalty_points_ledger_by_lot on state.loyalty_points_ledger (lot);
 comment on table state.loyalty_points_ledger is
-    'Journal, append-only: one row per posting (source_id, kind, version). A correction is a further version that holds the difference.';
+    'Journal, append-only: one row per posting (source_id, kind, version). A correction is a further version '
+    'that holds the difference.';
 comment on column state.loyalty_points_ledger.posting_id is 'Number of the posting, in the order of posting.';
 comment on column state.loyalty_points_ledger.customer_key is 'The customer whose balance it changes.';
 comment on column state.loyalty_points_ledger.kind is
-    'earn: points of an order; claw_back: the share of a refund; expire: what was left of a lot on its last day; transfer: a lot moved with its order to another customer.';
+    'earn: points of an order; claw_back: the share of a refund; expire: what was left of a lot on its last '
+    'day; transfer: a lot moved with its order to another customer.';
 comment on column state.loyalty_points_ledger.source_id is
     'What it comes from: the order (earn, expire, transfer), or order:refund (claw_back).';
 comment on column state.loyalty_points_ledger.version is 'Counts the postings of a source and kind, from 1.';
-comment on column state.loyalty_points_ledger.lot is 'The order whose points these are: a lot expires as a whole, the oldest first.';
+comment on column state.loyalty_points_ledger.lot is
+    'The order whose points these are: a lot expires as a whole, the oldest first.';
 comment on column state.loyalty_points_ledger.points is 'Points added to the balance; negative: taken away.';
 comment on column state.loyalty_points_ledger.effective_on is 'Business date on which it counts.';
 comment on column state.loyalty_points_ledger.expires_on is 'Business date on which the lot expires.';
-comment on column state.loyalty_points_ledger.why is 'new, corrected (a record changed after it was posted), or moved (the order belongs to another customer).';
-comment on column state.loyalty_points_ledger.posted_on is 'as_of_on of the daily pass that posted it: when it was known.';
+comment on column state.loyalty_points_ledger.why is
+    'new, corrected (a record changed after it was posted), or moved (the order belongs to another customer).';
+comment on column state.loyalty_points_ledger.posted_on is
+    'as_of_on of the daily pass that posted it: when it was known.';
 comment on column state.loyalty_points_ledger.posted_at is 'When it was posted (UTC).';
 
 create function state.refuse_update() returns trigger language plpgsql as
@@ -65,7 +70,8 @@ create table state.customer_alerts (
 create unique index customer_alerts_one_open on state.customer_alerts (customer_key, rule) where closed_on is null;
 create index customer_alerts_by_rule on state.customer_alerts (customer_key, rule, opened_on);
 comment on table state.customer_alerts is
-    'Journal: one row per episode (customer, rule, start) of the early warning. Written when it opens, completed once when it closes.';
+    'Journal: one row per episode (customer, rule, start) of the early warning. Written when it opens, '
+    'completed once when it closes.';
 comment on column state.customer_alerts.alert_id is 'Number of the episode.';
 comment on column state.customer_alerts.customer_key is 'The customer it is about, by the key of the day it opened.';
 comment on column state.customer_alerts.rule is 'The rule that was met; alert_rules says what each means.';
@@ -74,19 +80,25 @@ comment on column state.customer_alerts.evidence is 'The figures that met the ru
 comment on column state.customer_alerts.started_on is 'Business date on which what it warns of began.';
 comment on column state.customer_alerts.opened_on is 'as_of_on of the daily pass that opened it.';
 comment on column state.customer_alerts.due_on is 'Business date by which somebody should have acted.';
-comment on column state.customer_alerts.closed_on is 'as_of_on of the daily pass that closed it; null while it is open.';
+comment on column state.customer_alerts.closed_on is
+    'as_of_on of the daily pass that closed it; null while it is open.';
 comment on column state.customer_alerts.closed_because is
-    'ordered_again, complaint_resolved, probability_fell, no_longer_at_risk, window_passed or customer_gone (merged or erased).';
+    'ordered_again, complaint_resolved, probability_fell, no_longer_at_risk, window_passed or customer_gone '
+    '(merged or erased).';
 comment on column state.customer_alerts.opened_at is 'When the row was written (UTC).';
 comment on column state.customer_alerts.closed_at is 'When the row was completed (UTC).';
 """
 
 # One row per customer and period of one status. (journal, status, what it says about the table and the status, more)
-_HISTORIES = (
+_HISTORIES: tuple[tuple[str, str, str, str, str, str, dict[str, str]], ...] = (
     (
         "loyalty_tier_history", "tier", "previous_tier",
         "one row per customer and period in one tier", "base, silver, gold or platinum",
-        "reached_on date", {"reached_on": "Business date on which the records say that the tier was reached; it may lie before it was known."},
+        "reached_on date",
+        {
+            "reached_on": "Business date on which the records say that the tier was reached; it may lie before "
+            "it was known."
+        },
     ),
     (
         "lifecycle_stage_history", "lifecycle_stage", "previous_stage",
@@ -95,7 +107,8 @@ _HISTORIES = (
     ),
     (
         "relationship_ladder_history", "ladder_rung", "previous_rung",
-        "one row per customer and period on one rung of the ladder", "prospect, purchaser, client, supporter, advocate or partner",
+        "one row per customer and period on one rung of the ladder",
+        "prospect, purchaser, client, supporter, advocate or partner",
         "", {},
     ),
     (
