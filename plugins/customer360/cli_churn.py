@@ -110,11 +110,14 @@ def explain(
         typer.echo(json_module.dumps(told, default=_json_value, allow_nan=False))
         return
     probability = told["churn_probability"]
-    score = "no score" if probability is None else f"{probability:.1%} ({told['churn_band']})"
-    reason = f", {told['model_status_reason']}" if told["model_status_reason"] else ""
+    score = (
+        "no score"
+        if probability is None
+        else f"{probability:.1%} ({told['churn_band']}) to order nothing for {told['horizon_days']} days"
+    )
+    why = f", {told['model_status_reason']}" if told["model_status_reason"] else ""
     _console.print(
-        f"Customer {told['customer_key']} on {told['as_of_on']}: {score} to order nothing for "
-        f"{told['horizon_days'] or 'some'} days, by {told['model_status']}{reason}",
+        f"Customer {told['customer_key']} on {told['as_of_on']}: {score}; {told['model_status']}{why}",
         highlight=False,
         soft_wrap=True,
     )
@@ -136,8 +139,12 @@ def explain(
 def _show(report: dict[str, Any]) -> None:
     """An evaluation as a table."""
     tested = f"tested on {report['test_on']}" if report["test_on"] else "not tested"
-    table = Table("model", "AUC", "95 %", "Brier", "skill", "ECE", "predicted", "churned", "lift", "customers",
-                  title=f"No order within {report['horizon_days']} days, {tested}: {report['decision']}")  # fmt: skip
+    table = Table("model", "AUC", "95 %", "Brier", "ECE", "predicted", "churned", "lift", box=None)
+    _console.print(
+        f"No order within {report['horizon_days']} days, {tested}, {report['primary']['n']:,} customers: "
+        f"{report['decision']}",
+        highlight=False,
+    )
     for model in ("primary", "bgnbd", "hiatus", "frequency"):
         if model in report:
             table.add_row(model, *_cells(report[model]))
@@ -154,9 +161,9 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _cells(figures: dict[str, Any]) -> list[str]:
-    interval = f"{_number(figures.get('auc_low'))} to {_number(figures.get('auc_high'))}"
-    names = ("brier", "brier_skill", "ece", "mean_predicted", "churn_rate", "top_decile_lift")
-    return [_number(figures["auc"]), interval, *(_number(figures.get(name)) for name in names), f"{figures['n']:,}"]
+    interval = f"{_number(figures.get('auc_low'))}-{_number(figures.get('auc_high'))}"
+    names = ("brier", "ece", "mean_predicted", "churn_rate", "top_decile_lift")
+    return [_number(figures["auc"]), interval, *(_number(figures.get(name)) for name in names)]
 
 
 def _number(value: float | None) -> str:

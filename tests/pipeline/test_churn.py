@@ -274,7 +274,7 @@ def test_ten_customers_are_judged_without_a_crash_and_the_baseline_serves(
     assert set(scored["model_status_reason"]) == {"too_few_customers"}
     assert scored["churn_probability"].between(0, 1, inclusive="neither").all()
     told = CliRunner().invoke(cli_churn.churn_app, ["explain", str(int(churn["customer_key"].iloc[0]))])
-    assert "by hiatus, too_few_customers" in told.output
+    assert "; hiatus, too_few_customers" in told.output
 
 
 def test_one_day_of_data_has_too_little_history_and_says_so(settings: Settings) -> None:
