@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, query, scalar
 
 
 def remember(connection: Connection, schema: str) -> None:
@@ -79,6 +79,18 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
         "identity_present",
         "customer_key bigint primary key, before bigint, was_known boolean, present bigint, is_identified boolean",
     )
+    if not scalar(connection, "select exists (select from state.customer_key_crosswalk)"):
+        # A first load: every customer is new, and there is nothing to compare millions of them with.
+        connection.execute(
+            query(
+                f"""
+                insert into state.customer_key_crosswalk (customer_key, present_customer_key, reason, run_id)
+                select customer_key, customer_key, 'first_seen', %s from {schema}.customers order by customer_key
+                """
+            ),
+            [run_id],
+        )
+        return
     connection.execute("analyze pg_temp.identity_touched")
     connection.execute("analyze pg_temp.identity_moved")
     connection.execute(
