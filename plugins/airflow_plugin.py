@@ -52,6 +52,13 @@ class Customer360Plugin(AirflowPlugin):
             "url_route": "customer360-data-docs",
         },
         {
+            "name": "Report",
+            "href": f"{PREFIX}/report/",
+            "destination": "nav",
+            "category": "browse",
+            "url_route": "customer360-report",
+        },
+        {
             "name": "Runbooks",
             "href": f"{PREFIX}/runbooks/",
             "destination": "nav",

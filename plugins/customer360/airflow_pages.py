@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from string import Template
@@ -14,7 +15,8 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from markdown_it import MarkdownIt
 
 from customer360.oncall.page import router as on_call
-from customer360.settings import PROJECT_ROOT, get_settings
+from customer360.report import NothingToReportError, write_customer_page, write_report
+from customer360.settings import PROJECT_ROOT, Settings, get_settings
 
 RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
 _NAME = re.compile(r"[a-z0-9_-]{1,80}")
@@ -22,6 +24,11 @@ _NAME = re.compile(r"[a-z0-9_-]{1,80}")
 # Data Docs are pages of Great Expectations with its own scripts. They may run, but they may not call Airflow's API in
 # the reader's name.
 _DATA_DOCS_POLICY = "connect-src 'none'; form-action 'none'; object-src 'none'; base-uri 'none'"
+# The report is one file with its script in it: it needs nothing from anywhere.
+_REPORT_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
 _PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
 
 _PAGE = Template("""<!doctype html>
@@ -47,6 +54,8 @@ def application() -> FastAPI:
     app.get("/runbooks/")(runbook_list)
     app.get("/runbooks/{name}")(runbook)
     app.get("/churn/{model_version}")(churn_picture)
+    app.get("/report/")(report)
+    app.get("/report/customer/{customer_key}")(customer_report)
     app.get("/")(index)
     app.include_router(on_call)
     return app
@@ -81,6 +90,24 @@ def churn_picture(model_version: int) -> Response:
         raise HTTPException(404, "There is no picture of this version.")
     headers = {"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
+
+
+def report() -> Response:
+    """The shop's report, drawn from what is published now."""
+    return _drawn(write_report)
+
+
+def customer_report(customer_key: int) -> Response:
+    """The page of one customer."""
+    return _drawn(lambda settings: write_customer_page(settings, customer_key))
+
+
+def _drawn(write: Callable[[Settings], Path]) -> Response:
+    try:
+        path = write(get_settings())
+    except NothingToReportError as error:
+        return page("Report", f"<p>{html.escape(str(error))} {html.escape(error.next_step)}</p>")
+    return FileResponse(path, headers={"Content-Security-Policy": _REPORT_POLICY, "X-Content-Type-Options": "nosniff"})
 
 
 def runbook_list() -> Response:

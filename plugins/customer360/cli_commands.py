@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
         cli_identity,
         cli_oncall,
         cli_quarantine,
+        cli_report,
         cli_sample,
         cli_stack,
         cli_warehouse,
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     cli_quarantine.register(app)
     cli_stack.register(app)
     cli_demo.register(app)
+    cli_report.register(app)
     cli_sample.register(app)
     cli_oncall.register(app)
     cli_churn.register(app)

@@ -134,7 +134,7 @@ def test_a_second_up_changes_nothing(shop: Shop) -> None:
 
 
 def test_pages_are_for_those_who_are_logged_in(shop: Shop) -> None:
-    for page in ("data-docs/", "runbooks/", "runbooks/ingest_orders"):
+    for page in ("data-docs/", "report/", "runbooks/", "runbooks/ingest_orders"):
         assert httpx.get(f"{shop.api.address}/customer360/{page}").status_code == httpx.codes.UNAUTHORIZED
 
 
@@ -157,7 +157,13 @@ def test_runbooks_and_data_docs_are_shown_inside_airflow(shop: Shop) -> None:
 def test_every_task_links_its_runbook(shop: Shop) -> None:
     plugins = shop.api.get("/plugins", limit=100)["plugins"]
     ours = next(plugin for plugin in plugins if plugin["name"] == "customer360")
-    assert {view["name"] for view in ours["external_views"]} == {"On call", "Data Docs", "Runbooks", "Runbook"}
+    assert {view["name"] for view in ours["external_views"]} == {
+        "On call",
+        "Data Docs",
+        "Report",
+        "Runbooks",
+        "Runbook",
+    }
     run = shop.api.get("/dags/ingest_orders/dagRuns", limit=1)["dag_runs"][0]
     links = shop.api.get(f"/dags/ingest_orders/dagRuns/{run['dag_run_id']}/taskInstances/load_orders/links")
     assert links["extra_links"] == {"Runbook": "/customer360/runbooks/ingest_orders"}

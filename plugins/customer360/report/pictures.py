@@ -1,0 +1,476 @@
+"""The pictures of the shop: each a question, a sentence that answers it in figures, and a figure that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import plotly.graph_objects as go
+
+from customer360.report.reading import Row, exists, number, percent, read
+from customer360.warehouse import Connection
+
+# Told apart by people who see colours differently, on white and on black (Okabe and Ito 2008).
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8A8A"
+
+# More cohorts than these are not read in one picture.
+_COHORTS = 24
+# Over how long movements between stages and tiers are shown.
+_MOVEMENT_DAYS = 90
+
+STAGES = ("exploration", "formation", "stable", "decline")
+TIERS = ("base", "silver", "gold", "platinum")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One section of the report. Without a figure the sentence says what is missing."""
+
+    name: str
+    title: str
+    sentence: str
+    figure: go.Figure | None = None
+    rows: list[Row] = field(default_factory=list)
+    """Figures that are better read than seen, as a table under the picture."""
+
+
+def all_pictures(connection: Connection) -> list[Picture]:
+    """Every picture, in the order of the report. What is not published yet is said, not skipped."""
+    return [
+        draw(connection)
+        if exists(connection, *needs)
+        else Picture(draw.__name__, _title(draw), "Not published yet: `c360 run` makes the daily tables.")
+        for draw, needs in _PICTURES
+    ]
+
+
+def state_of_the_shop(connection: Connection) -> Row:
+    """What the report was made of: the publication, the day, how many customers and orders."""
+    return read(
+        connection,
+        """
+        select
+            (select max(publication_id) from ops.publications) as publication_id,
+            (select max(published_at) from ops.publications) as published_at,
+            (select max(as_of_on) from ops.publications where kind = 'daily') as as_of_on,
+            count(*) as customer_count,
+            coalesce(sum(order_count), 0) as order_count,
+            coalesce(sum(net_amount), 0) as net_amount
+        from marts.customer_360
+        """,
+    )[0]
+
+
+def revenue_and_refunds(connection: Connection) -> Picture:
+    """Revenue and refunds"""
+    months = read(
+        connection,
+        """
+        select date_trunc('month', revenue_on)::date as month, sum(net_amount + refunded_net_amount) as sold,
+            sum(refunded_net_amount) as refunded, sum(net_amount) as net
+        from marts.fct_daily_revenue group by 1 order by 1
+        """,
+    )
+    if not months:
+        return _empty(revenue_and_refunds, "No order is published yet.")
+    sold = sum(row["sold"] for row in months)
+    refunded = sum(row["refunded"] for row in months)
+    when = [row["month"] for row in months]
+    figure = _figure("month", "reporting currency", barmode="relative")
+    figure.add_bar(x=when, y=_values(months, "sold"), name="net before refunds", marker_color=BLUE)
+    figure.add_bar(x=when, y=[-float(row["refunded"]) for row in months], name="refunds", marker_color=ORANGE)
+    figure.add_scatter(x=when, y=_values(months, "net"), name="net revenue", mode="lines", line_color=GREEN)
+    return _drawn(
+        revenue_and_refunds,
+        f"{number(sold)} net before refunds since {when[0]:%B %Y}, of which "
+        f"{percent(refunded / sold if sold else None, 1)} went back; a refund counts on its own day.",
+        figure,
+    )
+
+
+def cohort_retention(connection: Connection) -> Picture:
+    """Who comes back: cohorts by month of first purchase"""
+    cells = read(
+        connection,
+        """
+        select cohort_month, month_number, customer_count, retention_rate
+        from marts.retention_cohorts
+        where retention_rate is not null and month_number between 1 and %s and cohort_month > (
+            select max(cohort_month) from marts.retention_cohorts) - make_interval(months => %s)
+        order by cohort_month, month_number
+        """,
+        [_COHORTS, _COHORTS + 1],
+    )
+    if not cells:
+        return _empty(cohort_retention, "No month after a first purchase has ended yet.")
+    cohorts = sorted({row["cohort_month"] for row in cells})
+    months = range(1, max(row["month_number"] for row in cells) + 1)
+    rates = {(row["cohort_month"], row["month_number"]): float(row["retention_rate"]) for row in cells}
+    figure = _figure("months since the first purchase", "month of the first purchase")
+    figure.add_heatmap(
+        x=list(months),
+        y=[f"{cohort:%Y-%m}" for cohort in cohorts],
+        z=[[rates.get((cohort, month)) for month in months] for cohort in cohorts],
+        colorscale="Blues",
+        zmin=0,
+        colorbar_tickformat=".0%",
+        hovertemplate="%{y}, month %{x}: %{z:.1%}<extra></extra>",
+    )
+    first = [row for row in cells if row["month_number"] == 1]
+    back = sum(row["customer_count"] * float(row["retention_rate"]) for row in first)
+    share = back / sum(row["customer_count"] for row in first) if first else None
+    return _drawn(
+        cohort_retention,
+        f"{percent(share, 1)} bought again in the month after their first purchase; a month that has not ended is "
+        "empty.",
+        figure,
+    )
+
+
+def value_concentration(connection: Connection) -> Picture:
+    """How concentrated value is: the measured 80/20"""
+    measured = read(connection, "select * from marts.customer_concentration")
+    curve = read(
+        connection,
+        """
+        select max(customers)::float as customers, max(share)::float as share from (
+            select cume_dist() over (order by value_rank) as customers, cumulative_value_share as share
+            from marts.customer_loyalty where value_rank is not null
+        ) as places
+        group by floor(customers * 400) order by 1
+        """,
+    )
+    if not measured or measured[0]["top20_value_share"] is None:
+        return _empty(value_concentration, "Nobody brought a positive value in the last 365 days.")
+    found = measured[0]
+    customers = [0.0, *_values(curve, "customers")]
+    figure = _figure("share of customers, the most valuable first", "share of positive value")
+    figure.add_scatter(x=customers, y=[0.0, *_values(curve, "share")], mode="lines", name="measured", line_color=BLUE)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="all alike", line={"color": GREY, "dash": "dot"})
+    top = found["top20_customer_count"] / found["customer_count"]
+    figure.add_scatter(
+        x=[top],
+        y=[float(found["top20_value_share"])],
+        mode="markers+text",
+        text=[f"{percent(top)} bring {percent(found['top20_value_share'])}"],
+        textposition="bottom right",
+        name="top fifth",
+        marker={"color": RED, "size": 11},
+    )
+    figure.update_xaxes(tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.02])
+    what = "margin" if found["value_measure"] == "margin" else "net revenue"
+    return _drawn(
+        value_concentration,
+        f"The top fifth brings {percent(found['top20_value_share'], 1)} of the {what} of 365 days; "
+        f"{percent(found['customer_share_of_80_value'], 1)} of the customers bring four fifths of it "
+        f"(Gini {number(found['gini_coefficient'], 2)}); {percent(found['losing_customer_share'], 1)} cost money.",
+        figure,
+    )
+
+
+def rfm_map(connection: Connection) -> Picture:
+    """Recency, frequency and monetary value"""
+    cells = read(
+        connection,
+        """
+        select r_score, f_score, rfm_segment, count(*) as customers, sum(monetary_amount) as money
+        from marts.customer_loyalty where r_score is not null group by 1, 2, 3
+        """,
+    )
+    if not cells:
+        return _empty(rfm_map, "Fewer than five customers have ordered: there are no quintiles.")
+    at = {(row["r_score"], row["f_score"]): row for row in cells}
+    scores = range(1, 6)
+    grid = [[at.get((r, f)) for f in scores] for r in scores]
+    figure = _figure("frequency score", "recency score")
+    figure.add_heatmap(
+        x=list(scores),
+        y=list(scores),
+        z=[[cell["customers"] if cell else 0 for cell in line] for line in grid],
+        text=[[f"{cell['rfm_segment']}<br>{cell['customers']:,}" if cell else "" for cell in line] for line in grid],
+        texttemplate="%{text}",
+        colorscale="Blues",
+        hovertemplate="recency %{y}, frequency %{x}: %{z:,} customers<extra></extra>",
+    )
+    figure.update_layout(height=520)
+    segments: dict[str, int] = {}
+    for row in cells:
+        segments[row["rfm_segment"]] = segments.get(row["rfm_segment"], 0) + row["customers"]
+    largest = max(segments, key=lambda segment: segments[segment])
+    share = segments[largest] / sum(segments.values())
+    return _drawn(rfm_map, f"The largest segment is {largest}: {percent(share, 1)} of those who have ordered.", figure)
+
+
+def lifecycle_flow(connection: Connection) -> Picture:
+    """How customers move through the lifecycle"""
+    return _flow(connection, lifecycle_flow, "lifecycle_stage_history", "lifecycle_stage", STAGES)
+
+
+def tier_movement(connection: Connection) -> Picture:
+    """How customers move between tiers"""
+    return _flow(connection, tier_movement, "loyalty_tier_history", "tier", TIERS)
+
+
+def satisfaction_against_churn(connection: Connection) -> Picture:
+    """Do the satisfied stay?"""
+    bins = read(
+        connection,
+        """
+        select avg(satisfaction_ratio)::float as ratio, avg(churn_probability)::float as churn, count(*) as customers
+        from (
+            select satisfaction_ratio, churn_probability,
+                ntile(10) over (order by satisfaction_ratio, customer_key) as bin
+            from marts.customer_loyalty inner join marts.customer_churn using (customer_key)
+            where satisfaction_ratio is not null and churn_probability is not null
+        ) as both_known
+        group by bin order by 1
+        """,
+    )
+    if not bins:
+        return _empty(satisfaction_against_churn, "Nobody has both a satisfaction and a churn probability yet.")
+    figure = _figure("satisfaction ratio (perceived / expected)", "mean churn probability")
+    figure.add_scatter(
+        x=_values(bins, "ratio"), y=_values(bins, "churn"), mode="lines+markers", line_color=BLUE, name="tenths",
+        text=[f"{row['customers']:,} customers" for row in bins],
+    )  # fmt: skip
+    figure.add_vline(x=1, line={"color": GREY, "dash": "dot"}, annotation_text="as expected")
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    return _drawn(
+        satisfaction_against_churn,
+        f"Of the least satisfied tenth {percent(bins[0]['churn'])} are expected to leave, of the most satisfied "
+        f"{percent(bins[-1]['churn'])}. Together, not because of it: the score knows more than satisfaction.",
+        figure,
+    )
+
+
+def complaint_recovery(connection: Connection) -> Picture:
+    """Who comes back after a complaint"""
+    cells = read(connection, "select * from marts.complaint_recovery order by severity, handling")
+    decided = [row for row in cells if row["came_back_rate"] is not None]
+    if not decided:
+        return _empty(complaint_recovery, "No complaint is 90 days old yet: there is no outcome to show.")
+    names = {(row["severity"], row["handling"]): row for row in cells}
+    order = [
+        (severity, handling) for severity in ("minor", "major") for handling in ("fast", "slow", "unresolved", "silent")
+    ]
+    present = [key for key in order if key in names]
+    labels = [f"{handling} ({severity})" for severity, handling in present]
+    chosen = [names[key] for key in present]
+    rates = [None if row["came_back_rate"] is None else float(row["came_back_rate"]) for row in chosen]
+    figure = _figure("handling of the complaint", "came back within 90 days")
+    figure.add_bar(
+        x=labels,
+        y=rates,
+        name="measured, 95 % interval",
+        marker_color=BLUE,
+        text=[f"n = {row['decided_complaint_count']:,}" for row in chosen],
+        error_y={
+            "type": "data",
+            "array": [_distance(row, "high") for row in chosen],
+            "arrayminus": [_distance(row, "low") for row in chosen],
+        },
+    )
+    published = _values(chosen, "published_came_back_rate")
+    marker = {"symbol": "diamond", "size": 11, "color": ORANGE}
+    figure.add_scatter(x=labels, y=published, mode="markers", name="published (TARP 1986)", marker=marker)
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.05])
+    return _drawn(
+        complaint_recovery,
+        f"{number(sum(row['decided_complaint_count'] for row in decided))} complaints and silent failures are old "
+        "enough to judge. TARP asked people whether they would buy again; here they did or did not.",
+        figure,
+    )
+
+
+def churn_calibration(connection: Connection) -> Picture:
+    """Can the churn score be believed?"""
+    found = read(
+        connection,
+        """
+        select evaluation.model, evaluation.calibration_bins as bins, evaluation.auc, evaluation.brier,
+            versions.tested_on, versions.model_version
+        from marts.churn_model_evaluation as evaluation
+        inner join marts.churn_model_versions as versions using (model_version)
+        where evaluation.segment = 'all' and evaluation.calibration_bins is not null
+            and evaluation.model in ('primary', 'hiatus')
+            and model_version = (
+                select model_version from marts.churn_model_versions
+                order by is_serving desc, model_version desc limit 1)
+        """,
+    )
+    if not found:
+        return _empty(churn_calibration, "No churn model has been judged yet: `c360 churn fit`.")
+    figure = _figure("predicted to leave", "left")
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", name="perfect", line={"color": GREY, "dash": "dot"})
+    for row, colour in zip(sorted(found, key=lambda row: row["model"], reverse=True), (BLUE, ORANGE), strict=False):
+        figure.add_scatter(
+            x=[part["mean_predicted"] for part in row["bins"]],
+            y=[part["realised"] for part in row["bins"]],
+            mode="lines+markers",
+            name=f"{row['model']} (AUC {number(row['auc'], 3)})",
+            line_color=colour,
+            text=[f"{part['n']:,} customers" for part in row["bins"]],
+        )
+    figure.update_xaxes(tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(tickformat=".0%", range=[0, 1])
+    best = next((row for row in found if row["model"] == "primary"), found[0])
+    return _drawn(
+        churn_calibration,
+        f"Version {best['model_version']}, judged once on customers as of {best['tested_on']}: "
+        f"AUC {number(best['auc'], 3)}, Brier {number(best['brier'], 3)}. "
+        "On the dotted line a score says what happens.",
+        figure,
+    )
+
+
+def data_quality_and_freshness(connection: Connection) -> Picture:
+    """Can the figures be believed: data quality and freshness"""
+    feeds = read(
+        connection,
+        """
+        select feed, count(*) as files, sum(landed_rows) as landed, sum(loaded_rows) as loaded,
+            sum(quarantined_rows) as quarantined, sum(duplicate_rows) as duplicates, sum(refused_rows) as refused,
+            max(landed_at) as last_landed_at
+        from ops.batches where state <> 'duplicate' group by feed order by feed
+        """,
+    )
+    if not feeds:
+        return _empty(data_quality_and_freshness, "No file has landed yet.")
+    figure = _figure("feed", "rows")
+    for column, colour in (("loaded", BLUE), ("quarantined", ORANGE), ("refused", RED), ("duplicates", GREY)):
+        figure.add_bar(x=[row["feed"] for row in feeds], y=_values(feeds, column), name=column, marker_color=colour)
+    figure.update_layout(barmode="stack")
+    aside = sum(row["quarantined"] + row["refused"] for row in feeds)
+    landed = sum(row["landed"] for row in feeds)
+    gates = read(
+        connection,
+        """
+        select count(*) as checks, count(*) filter (where outcome <> 'passed') as failures
+        from ops.gate_results where checked_at > now() - interval '30 days'
+        """,
+    )[0]
+    fresh = read(
+        connection,
+        """
+        select distinct on (subject, measure) subject, measure, round(age_minutes::numeric) as age_minutes,
+            objective_minutes, is_fresh
+        from ops.freshness order by subject, measure, looked_at desc
+        """,
+    )
+    return Picture(
+        data_quality_and_freshness.__name__,
+        _title(data_quality_and_freshness),
+        f"{number(landed)} rows landed, {percent(aside / landed if landed else None, 2)} stand aside in quarantine or "
+        f"in refused files; in 30 days {number(gates['checks'])} expectations were judged and "
+        f"{number(gates['failures'])} did not hold.",
+        figure,
+        fresh,
+    )
+
+
+_PICTURES: tuple[tuple[Callable[[Connection], Picture], tuple[str, ...]], ...] = (
+    (revenue_and_refunds, ("marts.fct_daily_revenue",)),
+    (cohort_retention, ("marts.retention_cohorts",)),
+    (value_concentration, ("marts.customer_concentration", "marts.customer_loyalty")),
+    (rfm_map, ("marts.customer_loyalty",)),
+    (lifecycle_flow, ("marts.lifecycle_stage_history",)),
+    (tier_movement, ("marts.loyalty_tier_history",)),
+    (satisfaction_against_churn, ("marts.customer_loyalty", "marts.customer_churn")),
+    (complaint_recovery, ("marts.complaint_recovery",)),
+    (churn_calibration, ("marts.churn_model_evaluation", "marts.churn_model_versions")),
+    (data_quality_and_freshness, ("ops.batches",)),
+)
+
+
+def _flow(
+    connection: Connection, draw: Callable[[Connection], Picture], table: str, status: str, order: tuple[str, ...]
+) -> Picture:
+    """Where customers were at the start of the window and where they are now; the journal tells both."""
+    flows = read(
+        connection,
+        f"""
+        with days as (
+            select max(valid_from_on) as last_on, greatest(
+                max(valid_from_on) - {_MOVEMENT_DAYS}, min(valid_from_on)) as first_on
+            from marts.{table}
+        )
+        select earlier.{status} as was, present.{status} as is_now, count(*) as customers, first_on, last_on
+        from days
+        inner join marts.{table} as present on present.valid_to_on is null
+        left join marts.{table} as earlier
+            on earlier.customer_key = present.customer_key
+            and earlier.valid_from_on <= first_on
+            and (earlier.valid_to_on is null or earlier.valid_to_on > first_on)
+        group by 1, 2, 4, 5
+        """,
+    )
+    if not flows:
+        return _empty(draw, "No daily pass has recorded it yet.")
+    names = ["new", *order]
+    colours = dict(zip(names, (GREY, PURPLE, BLUE, GREEN, ORANGE), strict=True))
+    before, after = [n for n in names if any((row["was"] or "new") == n for row in flows)], list(order)
+    figure = _figure("", "")
+    figure.add_sankey(
+        node={
+            "label": [f"{name} before" if name != "new" else name for name in before]
+            + [f"{name} now" for name in after],
+            "color": [colours[name] for name in [*before, *after]],
+            "pad": 18,
+        },
+        link={
+            "source": [before.index(row["was"] or "new") for row in flows],
+            "target": [len(before) + after.index(row["is_now"]) for row in flows],
+            "value": [row["customers"] for row in flows],
+            "color": ["rgba(138,138,138,.35)"] * len(flows),
+        },
+    )
+    moved = sum(row["customers"] for row in flows if row["was"] not in (None, row["is_now"]))
+    known = sum(row["customers"] for row in flows if row["was"])
+    first_on, last_on = flows[0]["first_on"], flows[0]["last_on"]
+    share = percent(moved / known if known else None, 1)
+    said = (
+        f"From {first_on} to {last_on} {number(moved)} of {number(known)} customers moved ({share})."
+        if first_on < last_on
+        else f"Recorded since {first_on}: movements show from the next daily pass on."
+    )
+    return _drawn(draw, said, figure)
+
+
+def _distance(row: Row, end: str) -> float:
+    """How far an end of the interval lies from the rate; 0 without a rate."""
+    if row["came_back_rate"] is None:
+        return 0.0
+    return abs(float(row[f"came_back_rate_{end}"]) - float(row["came_back_rate"]))
+
+
+def _figure(x: str, y: str, **layout: Any) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        template="plotly_white",
+        font={"family": "system-ui, sans-serif", "size": 14},
+        margin={"l": 70, "r": 20, "t": 20, "b": 60},
+        height=420,
+        legend={"orientation": "h", "y": 1.12},
+        **layout,
+    )
+    figure.update_xaxes(title_text=x)
+    figure.update_yaxes(title_text=y)
+    return figure
+
+
+def _values(rows: list[Row], column: str) -> list[float]:
+    return [float(row[column] or 0) for row in rows]
+
+
+def _title(draw: Callable[[Connection], Picture]) -> str:
+    return (draw.__doc__ or "").strip()
+
+
+def _drawn(draw: Callable[[Connection], Picture], sentence: str, figure: go.Figure) -> Picture:
+    return Picture(draw.__name__, _title(draw), sentence, figure)
+
+
+def _empty(draw: Callable[[Connection], Picture], sentence: str) -> Picture:
+    return Picture(draw.__name__, _title(draw), sentence)

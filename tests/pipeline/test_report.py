@@ -1,0 +1,140 @@
+"""The report: every picture in one file that loads nothing, without personal data, and safe against hostile text."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from customer360.build import build
+from customer360.daily import refresh_daily
+from customer360.report import NothingToReportError, write_customer_page, write_report
+from customer360.settings import Settings
+from tests.pipeline.shop import at, load_all, order, rows, session, ticket
+
+PICTURES = (
+    "revenue_and_refunds", "cohort_retention", "value_concentration", "rfm_map", "lifecycle_flow", "tier_movement",
+    "satisfaction_against_churn", "complaint_recovery", "churn_calibration", "data_quality_and_freshness",
+)  # fmt: skip
+HOSTILE = "</script><script>document.title='taken over'</script>"
+TEA = {"sku": "t", "category": HOSTILE, "brand": "A", "quantity": 1, "unit_price": "50.00", "unit_cost": "20.00"}
+SHOP = [
+    *(
+        order(
+            f"o{customer}-{number}", day=-120 + 30 * number + customer, total=f"{40 + 10 * customer}.00",
+            customer_id=f"c{customer}", email=f"person{customer}@example.org", status="delivered",
+            items=[TEA], delivered_at=at(-120 + 30 * number + customer + 2),
+            promised_delivery_at=at(-120 + 30 * number + customer + 3),
+            refunds=[{"refund_id": "r", "refunded_at": at(0), "amount": "10.00"}] if number == 1 else None,
+        )
+        for customer in range(1, 8)
+        for number in range(1, 1 + customer % 4 + 1)
+    ),
+    session("s1", day=1, customer_id="c1"),
+    ticket("t1", day=-100, version=3, customer_id="c1", category="complaint", status="solved", resolved_at=at(-99),
+           satisfaction_score=1, satisfaction_scale_max=5, subject=HOSTILE),
+]  # fmt: skip
+
+
+@pytest.fixture
+def shop(settings: Settings) -> Settings:
+    """A published shop with its daily tables."""
+    load_all(settings, SHOP)
+    build(settings, "test")
+    refresh_daily(settings, trigger="test")
+    return settings
+
+
+def sections(html: str) -> dict[str, str]:
+    """The sections of the report by the names of their pictures."""
+    found = re.findall(r'<section id="(\w+)">(.*?)</section>', html, re.DOTALL)
+    assert found
+    return dict(found)
+
+
+def key_of(settings: Settings, order_id: str) -> int:
+    """The customer of an order."""
+    return int(rows(settings, f"select customer_key from marts.fct_orders where order_id = '{order_id}'")[0][0])
+
+
+def test_the_report_shows_every_picture_and_loads_nothing(shop: Settings, tmp_path: Path) -> None:
+    html = write_report(shop, tmp_path / "report.html").read_text()
+    shown = sections(html)
+    assert tuple(shown) == PICTURES
+    drawn = {name for name, section in shown.items() if "Plotly.newPlot" in section}
+    assert drawn >= set(PICTURES) - {"churn_calibration", "satisfaction_against_churn"}
+    assert "No churn model has been judged yet" in shown["churn_calibration"]
+    assert all(re.search(r'<p class="answer">[^<]{20,}', section) for section in shown.values())
+    assert "default-src 'none'" in html
+    assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", html)
+
+    page = write_customer_page(shop, key_of(shop, "o3-1"), tmp_path / "customer.html").read_text()
+    assert "Plotly.newPlot" in page
+    assert all(f"<td>{kind}</td>" in page for kind in ("order", "refund"))
+    assert "points_balance" in page
+    for text in (html, page):
+        assert "example.org" not in text
+        assert HOSTILE not in text
+
+    with pytest.raises(NothingToReportError, match="No published customer has the key 999"):
+        write_customer_page(shop, 999)
+
+
+def test_an_empty_warehouse_says_what_to_do(settings: Settings) -> None:
+    with pytest.raises(NothingToReportError) as empty:
+        write_report(settings)
+    assert "c360 run" in empty.value.next_step
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no browser here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.add_argument("--window-size=1200,6000")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(service=Service(driver), options=options)
+    yield started
+    started.quit()
+
+
+@pytest.mark.slow
+def test_a_browser_without_a_network_draws_both_pages(shop: Settings, browser: Any, tmp_path: Path) -> None:
+    """``C360_PICTURES=docs/pictures make test-slow`` renews the pictures of the README."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    pictures = Path(os.environ.get("C360_PICTURES") or tmp_path)
+    pictures.mkdir(parents=True, exist_ok=True)
+    browser.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    pages = {
+        "report": write_report(shop, tmp_path / "report.html"),
+        "customer": write_customer_page(shop, key_of(shop, "o3-1"), tmp_path / "customer.html"),
+    }
+    for name, path in pages.items():
+        expected = path.read_text().count("Plotly.newPlot(")
+        library = path.read_text().split("</script>", 1)[0].count("Plotly.newPlot(")
+        browser.get(path.as_uri())
+        WebDriverWait(browser, 60).until(
+            lambda page, wanted=expected - library: (
+                len(page.find_elements("css selector", ".js-plotly-plot .main-svg:first-child")) >= wanted > 0
+            )
+        )
+        assert browser.title != "taken over"
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+        assert browser.save_screenshot(str(pictures / f"{name}.png"))
+    assert "Customer" in browser.find_element("tag name", "h1").text
