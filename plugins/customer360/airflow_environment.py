@@ -147,6 +147,8 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "scheduler_idle_sleep_time": "0.1",  # default 1: each hop between tasks waits for it
             # Default 300: a task whose worker was killed with it would hold the pipeline for five minutes.
             "task_instance_heartbeat_timeout": "60",
+            # Default 300: what a killed scheduler had queued blocks its DAG until the next look (measured).
+            "orphaned_tasks_check_interval": "30",
         },
         # Default 5: after a task ends its worker often sleeps this long before it takes the next one.
         "workers": {"min_heartbeat_interval": "1"},
