@@ -201,6 +201,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "CUSTOMER360_DBT_DATABASE": parts.path.lstrip("/"),
         "DBT_ENV_SECRET_C360_PASSWORD": unquote(parts.password or ""),
         "DO_NOT_TRACK": "1",
+        # The text of a time, and so the hash that breaks ties, must not depend on the server's zone; compiling
+        # queries (on by default) takes longer than most models run.
+        "PGOPTIONS": "-c timezone=UTC -c jit=off",
     }
     sslmode = parse_qs(parts.query).get("sslmode")
     if sslmode:

@@ -61,6 +61,16 @@ def test_two_contents_of_one_version_are_decided_alike_in_any_order_and_shown(se
     assert rows(settings, "select order_id, total_amount from staging.stg_orders order by 1") == winners
 
 
+def test_ties_are_decided_alike_whatever_the_servers_time_zone(settings: Settings) -> None:
+    load(settings, "orders", [order(f"o{n}", total=f"{total}.00") for n in range(20) for total in (1, 2)])
+    stage(settings)
+    winners = rows(settings, "select order_id, total_amount from staging.stg_orders order by 1")
+    with warehouse.admin(settings) as connection:
+        connection.execute(warehouse.query(f"alter database {settings.database} set timezone = 'Asia/Tokyo'"))
+    transform.run_models(settings, "tag:staging", run_id=None, full_refresh=True)
+    assert rows(settings, "select order_id, total_amount from staging.stg_orders order by 1") == winners
+
+
 def test_what_the_feed_leaves_out_has_the_feeds_default(settings: Settings) -> None:
     load(settings, "orders", [order("o1")])
     load(settings, "web_sessions", [session("s1")])
