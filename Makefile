@@ -39,10 +39,11 @@ down: ## Stop all of it
 	@test ! -x $(BIN)/c360 || $(BIN)/c360 down
 
 test: $(STAMP) ## Set up and run all tests but the slow ones
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not slow and not airflow" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "airflow and not slow"
 
 test-fast: $(STAMP) ## The tests that need no Airflow
-	@$(BIN)/python -m pytest -m "not slow and not airflow"
+	@$(BIN)/python -m pytest -m "not slow and not airflow" -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## Soaks, long property suites and browser tours
 	@$(BIN)/python -m pytest -m slow --timeout 7200
