@@ -99,8 +99,8 @@ def build_daily(as_of_on: str | None) -> str:
 
 
 def sweep(alias: str) -> str:
-    """Wake, through ``alias``, each DAG for which something waits that no event has announced."""
-    from customer360 import wake
+    """Wake, through ``alias``, each DAG for which something waits that no event has announced; renew Data Docs."""
+    from customer360 import gates, wake
 
     with told_plainly():
         waiting = wake.what_waits(get_settings())
@@ -109,6 +109,7 @@ def sweep(alias: str) -> str:
         if waiting.is_daily_due:
             assets.append(DAILY_DUE)
         _emit(alias, assets)
+        gates.build_data_docs(get_settings())  # here, once a minute, and not between a landing and its publication
         return str(waiting)
 
 

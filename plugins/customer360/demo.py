@@ -16,6 +16,7 @@ from typing import Any
 
 from customer360 import landing, stack, warehouse
 from customer360.errors import Customer360Error
+from customer360.gates import build_data_docs
 from customer360.progress import Progress
 from customer360.sample import SampleFile, SampleManifest, generate, load_manifest
 from customer360.sample.manifest import FILE_NAME
@@ -105,6 +106,8 @@ def run_demo(settings: Settings, progress: Progress) -> Outcome:
         outcome.landings += landings
         progress.note(_told(landings))
     outcome.batches_left = max(0, len(fresh) - BATCHES_PER_DEMO)
+    progress.stage("data docs")
+    build_data_docs(settings)
     _look(settings, outcome)
     outcome.seconds = time.monotonic() - began
     return outcome

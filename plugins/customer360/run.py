@@ -9,6 +9,7 @@ from typing import Any
 from customer360 import wake
 from customer360.build import RunSummary, build
 from customer360.daily import refresh_daily
+from customer360.gates import build_data_docs
 from customer360.load import IngestSummary, ingest
 from customer360.progress import Progress, Silent
 from customer360.settings import Settings
@@ -54,4 +55,6 @@ def run_everything(
         summary.runs.append(refresh_daily(settings, trigger=trigger, progress=progress))
     if as_of is not None and as_of != settings.today():
         summary.runs.append(refresh_daily(settings, as_of, trigger=trigger, progress=progress))
+    progress.stage("data docs")
+    build_data_docs(settings)
     return summary
