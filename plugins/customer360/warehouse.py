@@ -241,6 +241,7 @@ def _create_roles(settings: Settings) -> None:
         connection.execute("revoke create on schema public from public")
     path = settings.home / "roles.json"
     if missing:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".tmp")
         partial.touch(mode=0o600)
         partial.write_text(json.dumps(passwords, indent=1))
