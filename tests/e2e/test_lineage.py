@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from customer360.lineage import events_file
-from tests.e2e.conftest import Shop
+from tests.e2e.conftest import Shop, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
 
@@ -25,7 +25,10 @@ def sources(path: Path) -> dict[str, set[str]]:
 
 
 def test_events_name_the_true_inputs_and_outputs_of_tables(shop: Shop) -> None:
-    read = sources(events_file(shop.settings))
+    # The build tells what it read when its task ends, which is a moment after its publication.
+    told = events_file(shop.settings)
+    until(lambda: told.exists() and "marts.customer_360" in sources(told), 120, "the build tells its lineage")
+    read = sources(told)
     assert any("/landing/orders/" in name for name in read["raw.orders"])
     assert not any("/landing/web_sessions/" in name for name in read["raw.orders"])
     assert {"raw.web_sessions", "identity.session_customers"} <= read["marts.fct_sessions"]
