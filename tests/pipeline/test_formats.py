@@ -19,8 +19,25 @@ from customer360.feeds import FEEDS, Field
 from customer360.records import RECORD, Chunk
 from customer360.settings import Settings
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
-    ["", " ", "null", "NaN", "1,000.00", "0x1F", "=1+1", 'a"b', "a\\b", "a\r\nb", "\ufeff", "\u2028", "[]", "{}", "é☃𝒳"]
+# A value that is a byte order mark alone is null in CSV and unfit in JSON Lines; in both it can't be a time or a number.
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff"), max_size=12) | st.sampled_from(
+    [
+        "",
+        " ",
+        "null",
+        "NaN",
+        "1,000.00",
+        "0x1F",
+        "=1+1",
+        'a"b',
+        "a\\b",
+        "a\r\nb",
+        "x\ufeffy",
+        "\u2028",
+        "[]",
+        "{}",
+        "é☃𝒳",
+    ]
 )
 moneys = st.decimals(-1, 10**17, places=5).map(str) | st.decimals(0, 10**6, places=2).map(str)
 times = st.builds(
