@@ -19,7 +19,7 @@ from customer360.feeds import FEEDS, Field
 from customer360.records import RECORD, Chunk
 from customer360.settings import Settings
 
-# A value that is a byte order mark alone is null in CSV and unfit in JSON Lines; in both it can't be a time or a number.
+# A lone byte order mark is null in CSV and unfit in JSON Lines; in neither is it a time or a number.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff"), max_size=12) | st.sampled_from(
     [
         "",

@@ -7,6 +7,8 @@ import time
 from decimal import Decimal
 from typing import Any
 
+import pytest
+
 from customer360 import transform, warehouse
 from customer360.settings import Settings
 from tests.pipeline.models_shop import build, claim, finish, mark_batch_dirty, one, rows, run_daily, run_live
