@@ -72,7 +72,7 @@ class Settings:
     identity_max_phone_people: int = _setting(
         "C360_IDENTITY_MAX_PHONE_PEOPLE",
         1,
-        "The same for a phone and people without a customer_id but with unlike e-mail addresses; the greater limit counts.",
+        "The same for a phone and people who have unlike e-mail addresses, no customer_id; the greater limit counts.",
     )
     identity_max_device_people: int = _setting(
         "C360_IDENTITY_MAX_DEVICE_PEOPLE",
