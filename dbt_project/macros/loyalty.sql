@@ -48,6 +48,19 @@
     (({{ as_of_on() }} + 1)::timestamp at time zone '{{ var("business_timezone") }}')
 {%- endmacro %}
 
+{# Whether a time lies on or before as_of_on: a comparison with a constant, where a business date is a conversion per row. #}
+{% macro by_as_of(time) -%}
+    ({{ time }} < {{ end_of_day() }})
+{%- endmacro %}
+
+{# in_last() of a time's business date, likewise. #}
+{% macro time_in_last(days, time) -%}
+    (
+        {{ time }} >= (({{ as_of_on() }} - {{ days }} + 1)::timestamp at time zone '{{ var("business_timezone") }}')
+        and {{ time }} < {{ end_of_day() }}
+    )
+{%- endmacro %}
+
 {# Whether a complaint of fct_tickets waits longer than its priority allows, at the end of as_of_on. #}
 {% macro is_complaint_past_sla() -%}
     (
@@ -59,7 +72,10 @@
 {#
   For models that read whole tables. The planner cannot know how many rows are left after a comparison with a parameter,
   and one nested loop over two long lists that it took for short ones lasts longer than all the rest of the day's pass.
+  The tables live for a day and are read whole: a small sample says enough of them.
+  `many_groups`: nor that nearly every row is a group of its own; hashing them goes to the disk in pieces, sorting does not.
 #}
-{% macro plan_for_whole_tables() -%}
-    set local enable_nestloop = off; set local work_mem = '128MB'
+{% macro plan_for_whole_tables(many_groups=false) -%}
+    set local enable_nestloop = off; set local work_mem = '128MB'; set local default_statistics_target = 10
+    {%- if many_groups %}; set local enable_hashagg = off{% endif %}
 {%- endmacro %}

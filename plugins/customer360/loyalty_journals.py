@@ -192,37 +192,56 @@ def _check_order(connection: Connection, as_of_on: date) -> None:
 
 # What the postings should sum to, per lot, kind, source and day. A lot that expired keeps nothing.
 _DUE = """
-    create temporary table due on commit drop as
-    with clawed as (
-        select lot, sum(points) as points from intermediate.int_loyalty_points__clawed_back group by lot
+    due as (
+        select customer_key, lot, 'earn' as kind, lot as source_id, earned_on as effective_on, expires_on, points
+        from intermediate.int_loyalty_lots__earned
+        union all
+        select customer_key, lot, 'claw_back', source_id, effective_on, expires_on, -points
+        from intermediate.int_loyalty_points__clawed_back
+        union all
+        select lots.customer_key, lots.lot, 'expire', lots.lot, lots.expires_on, lots.expires_on,
+            -(lots.points - coalesce(clawed.points, 0))::bigint
+        from intermediate.int_loyalty_lots__earned as lots
+        left join (
+            select lot, sum(points) as points from intermediate.int_loyalty_points__clawed_back group by lot
+        ) as clawed using (lot)
+        where lots.expires_on <= %(as_of_on)s and lots.points > coalesce(clawed.points, 0)
     )
-    select lot, 'earn' as kind, lot as source_id, earned_on as effective_on, expires_on, points
-    from intermediate.int_loyalty_lots__earned
-    union all
-    select lot, 'claw_back', source_id, effective_on, expires_on, -points
-    from intermediate.int_loyalty_points__clawed_back
-    union all
-    select lots.lot, 'expire', lots.lot, lots.expires_on, lots.expires_on,
-        -(lots.points - coalesce(clawed.points, 0))::bigint
-    from intermediate.int_loyalty_lots__earned as lots
-    left join clawed using (lot)
-    where lots.expires_on <= %s and lots.points > coalesce(clawed.points, 0)
+"""
+
+# Nearly every posting is the first and only version of its source, and still right: those are recognised by one join.
+# The few lots that are left are summed up. (Summing up the whole ledger each day takes three times as long.)
+_SUSPECTS = f"""
+    create temporary table suspects on commit drop as
+    with {_DUE},
+    first_versions as (
+        select source_id, kind, customer_key, lot, effective_on, expires_on, points
+        from state.loyalty_points_ledger where version = 1 and kind <> 'transfer'
+    )
+    select coalesce(due.lot, posted.lot) as lot
+    from due
+    full join first_versions as posted using (source_id, kind)
+    where (due.customer_key, due.effective_on, due.expires_on, due.points)
+        is distinct from (posted.customer_key, posted.effective_on, posted.expires_on, posted.points)
+    union
+    select lot from state.loyalty_points_ledger where version > 1
 """
 
 # What is due and not posted, and what was posted and is not due: the differences alone are posted, to the customer whom
 # the order belongs to now, or who had the lot last if it belongs to nobody any more.
-_DIFFERENCES = """
+_DIFFERENCES = f"""
     create temporary table differences on commit drop as
-    with posted as (
+    with {_DUE},
+    posted as (
         select lot, kind, source_id, effective_on, expires_on, sum(points)::bigint as points
         from state.loyalty_points_ledger
-        where kind <> 'transfer'
+        where kind <> 'transfer' and lot in (select lot from suspects)
         group by lot, kind, source_id, effective_on, expires_on
     ),
     differing as (
         select lot, kind, source_id, effective_on, expires_on,
             coalesce(due.points, 0) - coalesce(posted.points, 0) as points
-        from due
+        from (select * from due where lot in (select lot from suspects)) as due
         full join posted using (lot, kind, source_id, effective_on, expires_on)
         where coalesce(due.points, 0) <> coalesce(posted.points, 0)
     ),
@@ -245,7 +264,7 @@ _POST = """
         coalesce(earlier.version, 0) + row_number() over (
             partition by source_id, kind order by posting.effective_on, posting.expires_on, posting.points),
         lot, points, effective_on, expires_on,
-        case when earlier.version is null then 'new' else 'corrected' end, %s
+        case when earlier.version is null then 'new' else 'corrected' end, %(as_of_on)s
     from differences as posting
     left join (
         select source_id, kind, max(version) as version
@@ -265,6 +284,7 @@ _TRANSFER = """
         from state.loyalty_points_ledger as ledger
         inner join candidate.fct_orders as orders
             on orders.order_id = ledger.lot and orders.customer_key <> ledger.customer_key
+        where ledger.lot in (select lot from suspects)
         group by ledger.lot, ledger.customer_key, orders.customer_key
         having sum(ledger.points) <> 0
     ),
@@ -288,12 +308,13 @@ _TRANSFER = """
 
 def _post_points(connection: Connection, as_of_on: date) -> int:
     """Post what differs from what is due; returns the postings."""
-    connection.execute(_DUE, [as_of_on])
-    connection.execute("analyze due")
-    connection.execute(_DIFFERENCES)
+    day = {"as_of_on": as_of_on}
+    connection.execute(query(_SUSPECTS), day)
+    connection.execute("analyze suspects")
+    connection.execute(query(_DIFFERENCES), day)
     connection.execute("analyze differences")
-    posted = connection.execute(_POST, [as_of_on]).rowcount
-    return posted + connection.execute(_TRANSFER, {"as_of_on": as_of_on}).rowcount
+    posted = connection.execute(_POST, day).rowcount
+    return posted + connection.execute(_TRANSFER, day).rowcount
 
 
 def _check_balances(connection: Connection) -> None:

@@ -22,33 +22,42 @@ grid as (
     ) as months(month)
 ),
 
-activity as (
-    select
-        cohorts.cohort_month,
-        date_trunc('month', days.purchase_on)::date as activity_month,
-        count(distinct days.customer_key) as active_customer_count
+-- A customer is counted on the first purchase day of each month: the one before lies further back than the month's first.
+-- Days are many and months few, so that days are summed before they become months.
+active_days as (
+    select cohorts.cohort_month, days.purchase_on, count(*) as active_customer_count
     from {{ ref('int_purchase_days__listed') }} as days
     inner join cohorts using (customer_key)
+    where days.gap_days is null or days.gap_days >= extract(day from days.purchase_on)
+    group by cohorts.cohort_month, days.purchase_on
+),
+
+activity as (
+    select
+        cohort_month,
+        date_trunc('month', purchase_on)::date as activity_month,
+        sum(active_customer_count)::bigint as active_customer_count
+    from active_days
     group by 1, 2
 ),
 
-earned as (
-    select customer_key, ordered_on as event_on, net_amount + refunded_net_amount as net_amount
-    from {{ ref('fct_orders') }}
-    where customer_key is not null and not is_cancelled and ordered_on <= {{ as_of_on() }}
+earned_days as (
+    select cohorts.cohort_month, orders.ordered_on as earned_on, sum(orders.net_amount + orders.refunded_net_amount) as net_amount
+    from {{ ref('fct_orders') }} as orders
+    inner join cohorts using (customer_key)
+    where not orders.is_cancelled and orders.ordered_on <= {{ as_of_on() }}
+    group by cohorts.cohort_month, orders.ordered_on
     union all
-    select customer_key, refunded_on, -net_amount
-    from {{ ref('fct_refunds') }}
-    where customer_key is not null and refunded_on <= {{ as_of_on() }}
+    select cohorts.cohort_month, refunds.refunded_on, -sum(refunds.net_amount)
+    from {{ ref('fct_refunds') }} as refunds
+    inner join cohorts using (customer_key)
+    where refunds.refunded_on <= {{ as_of_on() }}
+    group by cohorts.cohort_month, refunds.refunded_on
 ),
 
 revenue as (
-    select
-        cohorts.cohort_month,
-        date_trunc('month', earned.event_on)::date as activity_month,
-        sum(earned.net_amount) as net_amount
-    from earned
-    inner join cohorts using (customer_key)
+    select cohort_month, date_trunc('month', earned_on)::date as activity_month, sum(net_amount) as net_amount
+    from earned_days
     group by 1, 2
 )
 

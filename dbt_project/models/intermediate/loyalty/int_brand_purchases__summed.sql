@@ -1,4 +1,4 @@
-{{ config(tags=['daily'], pre_hook='{{ plan_for_whole_tables() }}') }}
+{{ config(tags=['daily'], pre_hook='{{ plan_for_whole_tables(many_groups=true) }}') }}
 
 with kept as (
     select

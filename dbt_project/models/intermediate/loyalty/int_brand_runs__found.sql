@@ -1,6 +1,6 @@
 {{ config(tags=['daily'], pre_hook='{{ plan_for_whole_tables() }}', meta={'primary_key': ['customer_key']}) }}
 
-with occasions as (
+with occasions as not materialized (
     select customer_key, category, purchase_on, brand
     from {{ ref('int_brand_purchases__summed') }}
     where brand_place = 1 and brand is not null
@@ -19,26 +19,42 @@ runs as (
     select
         *,
         -- How long the run is by now: occasions since the last change of brand.
-        occasion_number
-            - max(case when is_run_start then occasion_number end) over in_order + 1 as run_length,
-        count(*) over (partition by customer_key, category) as occasion_count
+        occasion_number - max(case when is_run_start then occasion_number end) over in_order + 1 as run_length
     from compared
     window in_order as (partition by customer_key, category order by purchase_on)
 ),
 
--- One category speaks for the customer: the one with the longest run, then the one where it was latest.
-longest as (
-    select distinct on (customer_key)
-        customer_key, category, brand as tucker_brand, run_length as max_brand_run
+-- Two figures in one number, so that one pass finds the greater of the first and, among equals, of the second.
+categories as (
+    select
+        customer_key,
+        category,
+        max(run_length * 1000000 + (purchase_on - '1990-01-01'::date)) as longest,
+        max(occasion_number * 1000000 + run_length) as latest
     from runs
-    where occasion_count >= {{ parameter('brand_minimum_occasion_count') }}
-    order by customer_key, run_length desc, purchase_on desc, category
+    group by customer_key, category
+    having count(*) >= {{ parameter('brand_minimum_occasion_count') }}
 ),
 
-present as (
-    select customer_key, category, run_length as current_brand_run
-    from runs
-    where occasion_number = occasion_count
+-- One category speaks for the customer: the one with the longest run, then the one where it was latest.
+speaking as (
+    select distinct on (customer_key)
+        customer_key,
+        category,
+        longest / 1000000 as max_brand_run,
+        '1990-01-01'::date + (longest % 1000000)::integer as longest_on,
+        latest % 1000000 as current_brand_run
+    from categories
+    order by customer_key, longest desc, category
+),
+
+longest as (
+    select speaking.*, occasions.brand as tucker_brand
+    from speaking
+    inner join occasions
+        on occasions.customer_key = speaking.customer_key
+        and occasions.category = speaking.category
+        and occasions.purchase_on = speaking.longest_on
 ),
 
 cadences as (
@@ -49,7 +65,7 @@ select
     cadences.customer_key,
     longest.category as tucker_category,
     longest.tucker_brand,
-    present.current_brand_run,
+    longest.current_brand_run,
     longest.max_brand_run,
     longest.max_brand_run >= {{ parameter('brand_loyalty_minimum_run') }} as is_tucker_loyal,
     case
@@ -59,4 +75,3 @@ select
     end as is_tucker_store_loyal
 from cadences
 left join longest using (customer_key)
-left join present using (customer_key, category)

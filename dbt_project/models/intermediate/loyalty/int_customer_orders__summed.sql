@@ -35,20 +35,20 @@ bought as (
         sum(net_amount + refunded_net_amount) filter (where is_valid and given_discount_amount > 0)
             as discounted_net_amount,
         count(*) filter (
-            where is_valid and promised_delivery_at is not null and {{ business_date('delivered_at') }} <= {{ as_of_on() }}
+            where is_valid and promised_delivery_at is not null and {{ by_as_of('delivered_at') }}
         ) as promised_delivered_count,
         count(*) filter (
-            where is_valid and delivered_at <= promised_delivery_at and {{ business_date('delivered_at') }} <= {{ as_of_on() }}
+            where is_valid and delivered_at <= promised_delivery_at and {{ by_as_of('delivered_at') }}
         ) as on_time_count,
         -- A promise is due when its day has come, delivered or not.
         count(*) filter (
             where is_valid
-                and least({{ business_date('promised_delivery_at') }}, {{ business_date('delivered_at') }}) <= {{ as_of_on() }}
                 and promised_delivery_at is not null
+                and ({{ by_as_of('promised_delivery_at') }} or {{ by_as_of('delivered_at') }})
         ) as promise_due_count,
         count(*) filter (
             where is_valid
-                and {{ in_last(180, business_date('promised_delivery_at')) }}
+                and {{ time_in_last(180, 'promised_delivery_at') }}
                 and (
                     delivered_at > promised_delivery_at
                     or delivered_at is null
@@ -57,7 +57,7 @@ bought as (
                 )
         ) as late_order_count_180d,
         count(*) filter (
-            where is_valid and promised_delivery_at is not null and {{ in_last(180, business_date('promised_delivery_at')) }}
+            where is_valid and promised_delivery_at is not null and {{ time_in_last(180, 'promised_delivery_at') }}
         ) as promised_order_count_180d
     from orders
     group by customer_key

@@ -13,7 +13,12 @@ with entries as (
             min(ordered_on) as entered_on,
             min(min(ordered_on)) over (partition by customer_key) as first_on
         from {{ ref('fct_order_items') }}
-        where customer_key is not null and is_valid and category is not null and ordered_on <= {{ as_of_on() }}
+        where is_valid
+            and category is not null
+            and ordered_on <= {{ as_of_on() }}
+            and customer_key in (
+                select customer_key from {{ ref('int_purchase_cadences__measured') }} where purchase_day_count_365d > 0
+            )
         group by customer_key, category
     ) as categories
     where entered_on > first_on and {{ in_last(365, 'entered_on') }}
@@ -53,7 +58,7 @@ orders as (
         customer_key,
         is_late,
         delivered_at is not null and promised_delivery_at is not null
-            and {{ business_date('delivered_at') }} <= {{ as_of_on() }} as is_judged
+            and {{ by_as_of('delivered_at') }} as is_judged
     from {{ ref('fct_orders') }}
     where customer_key is not null and is_valid and {{ in_last(365, 'ordered_on') }}
 ),

@@ -18,16 +18,19 @@ deliveries as (
     select
         customer_key,
         delivered_on as experienced_on,
-        greatest(promised_on - ordered_on, {{ parameter('delivery_same_day_as_days') }})
-            / greatest(delivered_on - ordered_on, {{ parameter('delivery_same_day_as_days') }}) as ratio
+        greatest((promised_on - ordered_on)::double precision, same_day) / greatest((delivered_on - ordered_on)::double precision, same_day)
+            as ratio
     from promised
+    cross join lateral (
+        select {{ parameter('delivery_same_day_as_days') }}::double precision as same_day
+    ) as counted
     where delivered_on <= {{ as_of_on() }}
     union all
     -- A lost parcel has no days to divide by: it is as bad as a delivery can be.
     select
         customer_key,
         promised_on + {{ parameter('delivery_lost_after_days') }}::integer,
-        {{ parameter('satisfaction_minimum_ratio') }}
+        {{ parameter('satisfaction_minimum_ratio') }}::double precision
     from promised
     where (delivered_on is null or delivered_on > {{ as_of_on() }})
         and status not in ('delivered', 'returned')
@@ -46,13 +49,13 @@ answers as (
             range between {{ parameter('satisfaction_channel_window_days') }}::integer - 1 preceding and current row
         ) as expected_satisfaction
     from {{ ref('fct_tickets') }}
-    where satisfaction is not null and {{ business_date('satisfaction_at') }} <= {{ as_of_on() }}
+    where satisfaction is not null and {{ by_as_of('satisfaction_at') }}
 ),
 
 experiences as (
     select 'delivery' as component, customer_key, experienced_on, ratio from deliveries
     union all
-    select 'service', customer_key, experienced_on, satisfaction / nullif(expected_satisfaction, 0)
+    select 'service', customer_key, experienced_on, (satisfaction / nullif(expected_satisfaction, 0))::double precision
     from answers
     where customer_key is not null
 ),
@@ -62,12 +65,12 @@ weighted as (
         component,
         customer_key,
         ln(least(
-            greatest(ratio, {{ parameter('satisfaction_minimum_ratio') }}),
-            {{ parameter('satisfaction_maximum_ratio') }}
-        )::double precision) as log_ratio,
-        power(
-            0.5::double precision,
-            ({{ as_of_on() }} - experienced_on) / {{ parameter('satisfaction_half_life_days') }}::double precision
+            greatest(ratio, {{ parameter('satisfaction_minimum_ratio') }}::double precision),
+            {{ parameter('satisfaction_maximum_ratio') }}::double precision
+        )) as log_ratio,
+        exp(
+            ln(0.5::double precision) * ({{ as_of_on() }} - experienced_on)
+            / {{ parameter('satisfaction_half_life_days') }}::double precision
         ) as weight
     from experiences
     where ratio is not null
@@ -94,12 +97,12 @@ tickets as (
     select
         customer_key,
         (array_agg(satisfaction order by satisfaction_at desc, satisfaction) filter (
-            where satisfaction is not null and {{ business_date('satisfaction_at') }} <= {{ as_of_on() }}
+            where satisfaction is not null and {{ by_as_of('satisfaction_at') }}
         ))[1] as last_csat,
         count(*) filter (where is_resolved) as resolved_ticket_count_365d,
         count(*) filter (where is_resolved and satisfaction is not null) as answered_csat_count_365d
     from (
-        select *, {{ in_last(365, business_date('first_resolved_at')) }} as is_resolved from {{ ref('fct_tickets') }}
+        select *, {{ time_in_last(365, 'first_resolved_at') }} as is_resolved from {{ ref('fct_tickets') }}
     ) as told
     where customer_key is not null
     group by customer_key
