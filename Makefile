@@ -42,8 +42,8 @@ test: $(STAMP) ## Set up and run all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow and not airflow" -n 2 --dist loadfile
 	@$(BIN)/python -m pytest -m "airflow and not slow"
 
-test-fast: $(STAMP) ## The tests that need no Airflow
-	@$(BIN)/python -m pytest -m "not slow and not airflow" -n 2 --dist loadfile
+test-fast: $(STAMP) ## The tests that need no Airflow, but those that build shops again and again
+	@$(BIN)/python -m pytest -m "not slow and not airflow and not builds" -n 2 --dist loadfile
 
 test-slow: $(STAMP) ## Soaks, long property suites and browser tours
 	@$(BIN)/python -m pytest -m slow --timeout 7200

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
+
 from customer360.build import build
 from customer360.daily import refresh_daily
 from customer360.settings import Settings
@@ -21,6 +23,7 @@ def test_loaded_batches_are_published_and_then_nothing_is_due(settings: Settings
     assert build(settings, "test").state == "idle"
 
 
+@pytest.mark.builds
 def test_the_daily_pass_fills_the_daily_columns_and_a_second_one_changes_nothing(settings: Settings) -> None:
     load_all(settings, [order("o1", customer_id="c1"), order("o2", customer_id="c2")])
     build(settings, "test")
@@ -37,6 +40,7 @@ def test_the_daily_pass_fills_the_daily_columns_and_a_second_one_changes_nothing
     ]
 
 
+@pytest.mark.builds
 def test_a_past_day_gets_a_schema_of_its_own_and_marts_stay(settings: Settings) -> None:
     load_all(settings, [order("o1", customer_id="c1"), order("o2", day=20, customer_id="c2")], is_history=True)
     build(settings, "test")

@@ -23,6 +23,8 @@ from customer360.settings import Settings
 from tests.pipeline.churn_shop import as_reference, day, eventful_records, keys_of, simulated_records
 from tests.pipeline.shop import load_all, rows
 
+pytestmark = pytest.mark.builds
+
 FAMILIES = [family.value for family in Family]
 SNAPSHOT = date(2025, 10, 1)
 

@@ -25,6 +25,8 @@ from customer360.verify import verify
 from tests.pipeline.drills import KILLED, run_build, start_build
 from tests.pipeline.shop import load, load_all, order, rows, session, ticket
 
+pytestmark = pytest.mark.builds
+
 # Each drill costs two runs: by default the points between which the traces differ most.
 BEFORE_COMMIT = [
     "build.claimed",

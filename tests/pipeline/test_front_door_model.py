@@ -35,7 +35,7 @@ KILL_POINTS = ("land.registered", "load.claimed", "load.gated", "load.copied", "
 good_orders = st.builds(
     lambda number, total: order(number, total_amount=str(total)), st.integers(1, 6), st.integers(1, 3)
 )
-bad_orders = st.builds(lambda number: order(number, status="lost"), st.integers(1, 6))
+bad_orders = st.builds(lambda number: order(number, status="lost", total_amount="12.5"), st.integers(1, 6))
 files = st.lists(st.one_of(good_orders, good_orders, bad_orders), min_size=1, max_size=5)
 
 

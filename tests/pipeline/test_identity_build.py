@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import date
 
+import pytest
+
 from customer360.build import build
 from customer360.daily import refresh_daily
 from customer360.identity import operators
 from customer360.settings import Settings
 from tests.pipeline.shop import load_all, order, rows, session
+
+pytestmark = pytest.mark.builds
 
 _CROSSWALK = "select customer_key, present_customer_key, reason from marts.customer_key_crosswalk order by 1"
 

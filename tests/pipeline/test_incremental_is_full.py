@@ -26,6 +26,8 @@ from customer360.verify import verify
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import Record, load_all, order, session, ticket
 
+pytestmark = pytest.mark.builds
+
 # What depends on when and in which batch a record arrived, by definition.
 _OF_THE_ARRIVAL = {"batch_id", "known_at", "refreshed_at", "recorded_at"}
 # Journals record what was known when; they are equal only for equal known times.

@@ -184,6 +184,7 @@ def test_customers_and_the_unattributed_bucket_add_up_to_the_facts(settings: Set
     )
 
 
+@pytest.mark.builds
 def test_any_split_of_the_records_in_any_order_gives_what_one_full_build_gives(settings: Settings) -> None:
     chance = random.Random(360)
     records = [*SHOP, *CORRECTIONS, *chance.sample(SHOP, 4)]
@@ -196,6 +197,7 @@ def test_any_split_of_the_records_in_any_order_gives_what_one_full_build_gives(s
     assert incremental["customer_360"]
 
 
+@pytest.mark.builds
 def test_a_held_batch_leaves_every_table(settings: Settings) -> None:
     build(settings, SHOP)
     before = everything(settings)
@@ -209,6 +211,7 @@ def test_a_held_batch_leaves_every_table(settings: Settings) -> None:
     assert everything(settings) == before
 
 
+@pytest.mark.builds
 def test_a_new_customer_has_no_daily_figures_until_the_daily_pass(settings: Settings) -> None:
     build(settings, [order("o1", customer_id="c1"), order("o2", customer_id="c1", day=10)])
     daily = "select customer_key, order_count_7d, as_of_on::text from candidate.customer_360 order by 1"
@@ -220,6 +223,7 @@ def test_a_new_customer_has_no_daily_figures_until_the_daily_pass(settings: Sett
     assert customer(settings, 1)["order_count"] == 3
 
 
+@pytest.mark.builds
 def test_windows_are_half_open(settings: Settings) -> None:
     build(settings, [session(f"s{day}", day=day, customer_id="c1") for day in (0, 1, 7, 8)])
     run_daily(settings, "2026-03-08")  # day 7: days 1 to 7 are within (as_of - 7, as_of], day 0 and tomorrow are not

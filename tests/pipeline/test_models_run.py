@@ -13,6 +13,8 @@ from customer360.transform import ModelResult, ModelsFailedError
 from tests.pipeline.models_shop import build, claim, finish, rows, run_live
 from tests.pipeline.shop import at, load_all, order, session, ticket
 
+pytestmark = pytest.mark.builds
+
 SHOP = [
     order("o1", customer_id="c1", refunds=[{"refund_id": "r1", "refunded_at": at(3), "amount": "10.00"}]),
     order("o2", status="cancelled"),

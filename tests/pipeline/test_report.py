@@ -17,6 +17,8 @@ from customer360.report import NothingToReportError, write_customer_page, write_
 from customer360.settings import Settings
 from tests.pipeline.shop import at, load_all, order, rows, session, ticket
 
+pytestmark = pytest.mark.builds
+
 PICTURES = (
     "revenue_and_refunds", "cohort_retention", "value_concentration", "rfm_map", "lifecycle_flow", "tier_movement",
     "satisfaction_against_churn", "complaint_recovery", "churn_calibration", "data_quality_and_freshness",

@@ -10,6 +10,8 @@ from customer360.settings import Settings
 from customer360.verify import verify
 from tests.pipeline.shop import load, order
 
+pytestmark = pytest.mark.builds
+
 
 def test_a_sound_warehouse_is_proved_sound(shop: Settings) -> None:
     report = verify(shop)
