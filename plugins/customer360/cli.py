@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from customer360 import __version__
 from customer360.errors import Customer360Error
@@ -32,16 +33,33 @@ def _root(
 
 def main() -> None:
     """Entry point. Exit codes: 0 done; 1 it failed, with the reason and the next step; 2 wrong usage; 130 Ctrl-C."""
+    import psycopg
+
     from customer360 import cli_commands
 
     cli_commands.register(app)
     try:
         app(standalone_mode=True)
     except Customer360Error as error:
-        _errors.print(f"[bold red]Error:[/] {error}", highlight=False)
+        _errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
         if error.next_step:
-            _errors.print(f"[bold]Next:[/] {error.next_step}", highlight=False)
+            _errors.print(f"[bold]Next:[/] {escape(error.next_step)}", highlight=False)
         sys.exit(error.exit_code)
+    except psycopg.Error as error:
+        # Its first line alone: the others may quote a row.
+        said = error.diag.message_primary or str(error).partition("\n")[0]
+        _errors.print(f"[bold red]Error:[/] The warehouse says: {escape(said)}", highlight=False)
+        outdated = isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn)
+        _errors.print(
+            "[bold]Next:[/] "
+            + (
+                "The warehouse is older than this program: run `c360 up`, which brings it up to date and loses nothing."
+                if outdated
+                else "Run the same command again; if it says so again, `c360 status` and docs/runbooks/warehouse_away.md."
+            ),
+            highlight=False,
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         _errors.print("Stopped. Nothing is half done: run the same command again to go on.")
         sys.exit(130)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,7 +45,10 @@ def run(
 ) -> None:
     """Take everything pending through every stage: load, build, check, publish; then the daily pass if it is due.
 
-    Exit code 1 if a stage stops or a file is refused. What was not done stays due: run it again.
+    Exit code 0: every file that waited is in, and what was due is published; single rows in quarantine stand aside
+    and do not count. Exit code 1: a file was refused or could not be loaded just now (all others are published), or a
+    stage stopped. What was not done stays due: run it again. A refused file is not tried again by itself: see
+    `c360 status`.
     """
     from customer360.progress import Silent, Terminal
     from customer360.run import run_everything
@@ -57,11 +61,19 @@ def run(
         with Terminal() as progress:
             summary = run_everything(settings, day, progress, full_refresh=full_refresh)
         for batch in (*summary.loaded.refused, *summary.loaded.failed):
-            _console.print(f"[bold red]{batch.state}[/] {batch.feed}/{batch.file_name}: {batch.error}", highlight=False)
+            told = Text.assemble((batch.state, "bold red"), f" {batch.feed}/{batch.file_name}: {batch.error}")
+            _console.print(told, highlight=False)
         for one in summary.runs:
             _print_run(one)
     if not summary.is_complete:
         raise typer.Exit(1)
+
+
+def _table(*columns: str, title: str = "") -> Table:
+    """A table that fits a terminal of 80 columns: no lines but that under its head."""
+    return Table(
+        *columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=0, collapse_padding=True
+    )
 
 
 def _print_run(summary: RunSummary) -> None:
@@ -71,7 +83,7 @@ def _print_run(summary: RunSummary) -> None:
     title = f"run {summary.run_id}, {summary.kind}"
     title += f" of {summary.as_of_on}" if summary.as_of_on else f": {summary.batch_count} batches"
     title += f", publication {summary.publication_id}" if summary.publication_id else ""
-    table = Table("table", "added", "changed", "removed", title=title, title_justify="left")
+    table = _table("table", "added", "changed", "removed", title=title)
     for name, change in sorted(summary.tables.items()):
         table.add_row(name, f"{change.added:,}", f"{change.changed:,}", f"{change.removed:,}")
     _console.print(table)
@@ -89,7 +101,7 @@ def status(json: JsonOption = False) -> None:
 
 
 def _print_status(found: Status) -> None:
-    feeds = Table("feed", "files", "loading", "loaded", "published", "held", "failed", "refused", "rows in quarantine")
+    feeds = _table("feed", "files", "loading", "loaded", "published", "held", "failed", "refused", "quarantined")
     for row in found.feeds:
         counts = ("files_waiting", "unfinished", "loaded", "published", "held", "failed", "refused", "quarantined_rows")
         feeds.add_row(row["feed"], *(f"{row[name]:,}" if row[name] else "·" for name in counts))
@@ -99,13 +111,14 @@ def _print_status(found: Status) -> None:
     due += ["today's daily tables"] if found.is_daily_due else []
     _console.print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
     if found.troubled:
-        table = Table("batch", "feed", "file", "state", "why", title="batches aside", title_justify="left")
+        table = _table("batch", "feed", "file", "state", "why", title="batches aside")
         for row in found.troubled:
-            table.add_row(str(row["batch_id"]), row["feed"], row["file_name"], row["state"], row["error"] or "")
+            table.add_row(
+                str(row["batch_id"]), row["feed"], Text(row["file_name"]), row["state"], Text(row["error"] or "")
+            )
         _console.print(table)
     if found.runs:
-        table = Table("run", "kind", "state", "started", "seconds", "batches", "publication", title="last runs",
-                      title_justify="left")  # fmt: skip
+        table = _table("run", "kind", "state", "started", "seconds", "batches", "publication", title="last runs")
         for row in found.runs:
             seconds = f"{row['seconds']:.1f}" if row["seconds"] is not None else "…"
             colour = {"succeeded": "green", "running": "cyan"}.get(row["state"], "red")
@@ -160,12 +173,12 @@ def verify(
 
 def _print_report(report: Report) -> None:
     if report.money:
-        table = Table("currency", "raw", "attributed", "unattributed", "cancelled", "difference")
+        table = _table("currency", "raw", "attributed", "unattributed", "cancelled", "difference")
         for one in report.money:
             amounts = (one.raw, one.attributed, one.unattributed, one.cancelled, one.difference)
             table.add_row(one.currency, *(f"{amount:,.2f}" for amount in amounts))
         _console.print(table)
-    table = Table("", "what must hold", "counted")
+    table = _table("", "what must hold", "counted")
     for check in report.checks:
         table.add_row(Text("✓", "green") if check.holds else Text("✗", "red"), check.name, check.counted)
         if not check.holds:

@@ -111,6 +111,7 @@ def test_a_correction_takes_back_what_the_order_has_lost(settings: Settings) -> 
     assert (customer(settings, 1)["order_count"], customer(settings, 2)["order_count"]) == (1, 1)
 
 
+@pytest.mark.builds
 def test_a_customer_whose_last_record_moves_away_is_gone(settings: Settings) -> None:
     build(settings, [order("o1", customer_id="c1", email="a@example.org"), session("s1", customer_id="c1")])
     build(settings, [order("o1", version=1, customer_id="c2"), session("s1", customer_id="c2") | {"updated_at": at(1)}])
@@ -118,6 +119,7 @@ def test_a_customer_whose_last_record_moves_away_is_gone(settings: Settings) -> 
     assert rows(settings, "select * from candidate.customer_contacts") == []
 
 
+@pytest.mark.builds
 def test_a_ticket_counts_by_the_definitions(settings: Settings) -> None:
     build(
         settings,
@@ -161,6 +163,7 @@ def test_a_ticket_counts_by_the_definitions(settings: Settings) -> None:
     assert found["complaints_per_order"] is None  # no order to divide by
 
 
+@pytest.mark.builds
 def test_customers_and_the_unattributed_bucket_add_up_to_the_facts(settings: Settings) -> None:
     build(settings, SHOP)
     build(settings, [order("o3", version=1, customer_id="c9", total="77")])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from customer360 import transform, warehouse
 from customer360.settings import Settings
 from tests.pipeline.models_shop import claim, mark_batch_dirty, one, rows
@@ -109,6 +111,7 @@ def test_a_held_batch_is_out_and_comes_back(settings: Settings) -> None:
         assert rows(settings, staged) == expected
 
 
+@pytest.mark.builds
 def test_a_reopened_ticket_keeps_its_first_resolution_and_the_time_of_its_first_score(settings: Settings) -> None:
     scored = {"satisfaction_score": 2, "satisfaction_scale_max": 5}
     versions = [
@@ -151,6 +154,7 @@ HISTORY_ORDER = order(
 )
 
 
+@pytest.mark.builds
 def test_history_is_known_piece_by_piece_at_its_own_times(settings: Settings) -> None:
     load(settings, "orders", [HISTORY_ORDER], is_history=True)
     for day, status, delivered, refunds in (
@@ -166,6 +170,7 @@ def test_history_is_known_piece_by_piece_at_its_own_times(settings: Settings) ->
         assert (found["total_amount"], found["customer_id"], found["known_at"]) == (100, "c1", NOON)
 
 
+@pytest.mark.builds
 def test_history_does_not_exist_before_its_own_time(settings: Settings) -> None:
     load(settings, "orders", [HISTORY_ORDER], is_history=True)
     load(settings, "web_sessions", [session("s1")], is_history=True)
@@ -179,6 +184,7 @@ def test_history_does_not_exist_before_its_own_time(settings: Settings) -> None:
     assert rows(settings, f"select count(*) from {AS_OF}_staging.stg_support_tickets") == [(1,)]
 
 
+@pytest.mark.builds
 def test_a_tickets_history_tells_status_and_score_from_their_version_on(settings: Settings) -> None:
     told: Record = {"first_response_at": at(1), "satisfaction_score": 5, "satisfaction_scale_max": 5}
     load(
@@ -205,6 +211,7 @@ def test_a_tickets_history_tells_status_and_score_from_their_version_on(settings
         assert (found["satisfaction_score"] is not None) == (day == 9)
 
 
+@pytest.mark.builds
 def test_what_came_by_the_ordinary_way_is_known_from_its_load_on(settings: Settings) -> None:
     before = datetime.now(UTC)
     load(settings, "orders", [HISTORY_ORDER])
@@ -215,6 +222,7 @@ def test_what_came_by_the_ordinary_way_is_known_from_its_load_on(settings: Setti
     assert found == {"status": "returned", "refunds": 2}
 
 
+@pytest.mark.builds
 def test_an_as_of_build_leaves_the_live_tables_alone(settings: Settings) -> None:
     load(settings, "orders", [HISTORY_ORDER], is_history=True)
     stage(settings)
