@@ -52,6 +52,7 @@ lint: $(STAMP) ## Check style, types and SQL; changes nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/sqlfluff lint dbt_project/models dbt_project/tests --processes 2 --disable-progress-bar
 
 format: $(STAMP) ## Let the formatter rewrite the Python files
 	@$(BIN)/ruff check --fix-only --quiet .

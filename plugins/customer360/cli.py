@@ -55,7 +55,7 @@ def main() -> None:
             + (
                 "The warehouse is older than this program: run `c360 up`, which brings it up to date and loses nothing."
                 if outdated
-                else "Run the same command again; if it says so again, `c360 status` and docs/runbooks/warehouse_away.md."
+                else "Run the same command again; if it repeats, `c360 status` and docs/runbooks/warehouse_away.md."
             ),
             highlight=False,
         )
