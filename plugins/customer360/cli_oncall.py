@@ -123,12 +123,14 @@ def drill(
 ) -> None:
     """Practise a runbook: put a scratch installation of its own into that situation; say whether you mended it."""
     from customer360 import stack
+    from customer360.airflow_environment import dags_folder
     from customer360.errors import Customer360Error
     from customer360.oncall import drills
+    from customer360.settings import Settings
 
     console = Console(highlight=False, soft_wrap=True)
     if name == "list":
-        for known, scene_of in drills.DRILLS.items():
+        for known, scene_of in (drills.DRILLS | drills.STACK_DRILLS).items():
             console.print(f"{known:<28}{(scene_of.__doc__ or '').strip()}")
         return
     if check or end:
@@ -151,14 +153,25 @@ def drill(
             shutil.rmtree(home, ignore_errors=True)
             console.print("The scratch installation is gone.")
         return
-    if name not in drills.DRILLS:
+    if name not in drills.DRILLS | drills.STACK_DRILLS:
         raise drills.DrillError(f"There is no drill {name!r}.", "Run `c360 drill list`.")
     folder = Path(tempfile.mkdtemp(prefix=f"c360-drill-{name}-"))
-    settings = load_settings({"C360_HOME": str(folder)})
-    with console.status("Setting up a scratch installation…"):
-        stack.up(settings, airflow=False)
-        drills.stock(settings, folder / "files")
-        scene = drills.begin(name, settings, folder / "files")
+    with_airflow = name in drills.AIRFLOW_DRILLS
+    own = {"C360_DAGS": str(folder / "dags")} if with_airflow else {}
+    settings = load_settings({"C360_HOME": str(folder)} | own)
+    minutes = ", with an Airflow that must notice what happens: up to six minutes" if with_airflow else ""
+    try:
+        with console.status(f"Setting up a scratch installation{minutes}…"):
+            if with_airflow:  # a copy, in which one may break what one likes
+                shutil.copytree(dags_folder(Settings()), own["C360_DAGS"], ignore=shutil.ignore_patterns("__pycache__"))
+            stack.up(settings, airflow=with_airflow)
+            drills.stock(settings, folder / "files")
+            scene = drills.begin(name, settings, folder / "files")
+            scene.environment |= own
+    except BaseException:
+        stack.down(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     (folder / "drill.json").write_text(
         json_module.dumps({"environment": scene.environment, "processes": scene.processes})
     )

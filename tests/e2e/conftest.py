@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 ENDED = {"published", "refused", "duplicate"}
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Await a condition; fails with ``what`` did not happen."""
+def until(condition: Callable[[], object], seconds: float, what: str | Callable[[], str]) -> None:
+    """Await a condition; fails with ``what`` did not happen, which may be asked for when it did not."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.1)
 
 

@@ -2,7 +2,8 @@
 
 Every scene breaks something for real: files land, processes are killed, grants are taken away. Where a scene needs
 time to have passed, the clock of the ledger is set back, and nothing else. A drill is named after its runbook; it is
-over when the incident of its kind is found no longer.
+over when the incident of its kind is found no longer. Those of :data:`STACK_DRILLS` kill servers: they want a server,
+and but for one an Airflow, of their own.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from customer360 import landing, ledger, load, warehouse
+from customer360 import landing, ledger, load, server, warehouse
 from customer360.errors import Customer360Error
 from customer360.oncall import incidents
 from customer360.oncall.monitor import look_once
@@ -29,6 +30,7 @@ from customer360.settings import Settings
 Row = dict[str, Any]
 _FILLER_BYTES = 1_000_000_000
 _WAIT_SECONDS = 120
+_NOTICED_SECONDS = 300
 
 
 class DrillError(Customer360Error):
@@ -58,6 +60,11 @@ class Scene:
 
 Set = Callable[[Scene], None]
 DRILLS: dict[str, Set] = {}
+"""Scenes for any installation with a published shop."""
+STACK_DRILLS: dict[str, Set] = {}
+"""Scenes that kill the servers of the installation."""
+AIRFLOW_DRILLS = ("component_silent", "dag_broken", "task_failed")
+"""Those among them for which Airflow must be up."""
 
 
 def _drill(function: Set) -> Set:
@@ -65,22 +72,32 @@ def _drill(function: Set) -> Set:
     return function
 
 
+def _stack_drill(function: Set) -> Set:
+    STACK_DRILLS[function.__name__] = function
+    return function
+
+
 def begin(name: str, settings: Settings, folder: Path) -> Scene:
     """Put an installation with a published shop into the situation of runbook ``name``.
+
+    What Airflow must notice first takes it a minute or two, of a stack that was just started up to four.
 
     Raises:
         DrillError: there is no such drill, or its incident did not open.
     """
-    if name not in DRILLS:
-        raise DrillError(f"There is no drill {name!r}.", f"Choose one of: {', '.join(DRILLS)}.")
+    known = DRILLS | STACK_DRILLS
+    if name not in known:
+        raise DrillError(f"There is no drill {name!r}.", f"Choose one of: {', '.join(known)}.")
     scene = Scene(settings, folder)
     try:
-        DRILLS[name](scene)
-        look_once(scene.settings)
-        opened = _open(scene.settings, name)
-        if opened is None:
-            raise DrillError(f"The situation of {name} did not come about.", "This is a fault of the drill: report it.")
-        scene.values["INCIDENT"] = str(opened["incident_id"])
+        known[name](scene)
+        deadline = time.monotonic() + (_NOTICED_SECONDS if name in AIRFLOW_DRILLS else 0)
+        while is_over(name, scene.settings):
+            if time.monotonic() > deadline:
+                raise DrillError(f"The situation of {name} did not come about.", "It is the drill's fault: report it.")
+            time.sleep(1)
+        if (opened := _open(scene.settings, name)) is not None:
+            scene.values["INCIDENT"] = str(opened["incident_id"])
     except BaseException:
         scene.end()
         raise
@@ -89,11 +106,15 @@ def begin(name: str, settings: Settings, folder: Path) -> Scene:
 
 def is_over(name: str, settings: Settings) -> bool:
     """Whether a look of the monitor finds the incident no longer."""
+    if name == "warehouse_away":  # nobody can write down that there is nothing to write on
+        return server.is_running(settings)
     look_once(settings)
     return _open(settings, name) is None
 
 
 def _open(settings: Settings, kind: str) -> Row | None:
+    if not server.is_running(settings) and settings.is_embedded:
+        return None
     with warehouse.connect("oncall", settings, autocommit=True) as connection:
         return next((row for row in incidents.open_incidents(connection) if row["kind"] == kind), None)
 
@@ -317,3 +338,93 @@ def ledger_unbalanced(scene: Scene) -> None:
 def condition_blind(scene: Scene) -> None:
     """Somebody takes a grant away."""
     _change(scene, "revoke select on ops.batches from oncall")
+
+
+@_drill
+def churn_model_kept(scene: Scene) -> None:
+    """The orders of the last two months are missing when the churn model is fitted."""
+    from customer360.churn import fitting
+    from customer360.daily import refresh_daily
+    from customer360.run import run_everything
+    from customer360.sample import generate
+
+    shop = generate(
+        400, 400, None, 5, scene.folder / "shop",
+        fresh_batches=1, fresh_days=1, history_files=1, history_versions="latest", formats=("jsonl",),
+    )  # fmt: skip
+    missing = scene.folder / "missing.jsonl"
+    cut = (datetime.now(UTC) - timedelta(days=60)).isoformat()
+    for file in shop.history():
+        path = shop.path(file)
+        if file.feed == "orders":
+            lines = path.read_text().splitlines(keepends=True)
+            path = scene.folder / "early.jsonl"
+            path.write_text("".join(line for line in lines if json.loads(line)["ordered_at"] < cut))
+            missing.write_text("".join(line for line in lines if json.loads(line)["ordered_at"] >= cut))
+        landing.put(scene.settings, file.feed, path, history=True)
+    run_everything(scene.settings, trigger="drill")
+    fitting.fit(scene.settings, "drill")
+    refresh_daily(scene.settings, trigger="drill")
+    scene.by_hand = lambda: None if not missing.exists() else _bring(scene, missing)
+    scene.told = f"The missing orders are in {missing}: c360 land orders {missing} --history"
+
+
+def _bring(scene: Scene, path: Path) -> None:
+    landing.put(scene.settings, "orders", path, history=True)
+
+
+# ---- with servers of their own ---------------------------------------------------------------------------------
+
+
+@_stack_drill
+def warehouse_away(scene: Scene) -> None:
+    """A power cut: PostgreSQL is gone, all of it at once."""
+    server.kill(scene.settings)
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while server.is_running(scene.settings) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@_stack_drill
+def component_silent(scene: Scene) -> None:
+    """kill -9 of the process that reads the DAG files."""
+    from customer360 import stack
+
+    os.killpg(stack.running(scene.settings)["dag-processor"], signal.SIGKILL)
+
+
+@_stack_drill
+def dag_broken(scene: Scene) -> None:
+    """Somebody saves a DAG file that imports what is not there."""
+    from customer360.airflow_environment import dags_folder
+
+    broken = dags_folder(scene.settings) / "newest_idea.py"
+    broken.write_text("from airflow.sdk import dag, there_is_no_such_thing\n")
+    scene.by_hand = lambda: broken.unlink(missing_ok=True)
+    scene.told = f"Somebody was at work in {broken.parent}."
+
+
+@_stack_drill
+def task_failed(scene: Scene) -> None:
+    """A release is asked for, and the corrected file is not where it was said to be."""
+    from customer360 import quarantine, stack
+
+    path = _file(scene.folder, f"asked-{time.time_ns()}", list(_orders("asked", 1, total_amount="-1.00")))
+    landing.put(scene.settings, "orders", path)
+    _ingest(scene)
+    corrected = Path(scene.settings.landing_url) / landing.CORRECTIONS / "asked.jsonl"
+    corrected.parent.mkdir(exist_ok=True)
+    kept = scene.folder / "asked-corrected.jsonl"
+    with warehouse.connect("oncall", scene.settings) as connection:
+        chosen = quarantine.Selection(batch_id=int(scene.values["BATCH"]))
+        quarantine.export(connection, chosen, kept)
+    kept.write_text(kept.read_text().replace("-1.00", "1.00"))
+    conf = {"corrected_file": corrected.name, "because": "corrected by the producer"}
+    stack.api(scene.settings).trigger("release_quarantine", conf)
+    scene.by_hand = lambda: None if not kept.exists() else _put(kept, corrected)
+    scene.values["DAG"] = "release_quarantine"
+    scene.told = f"The corrected file is {kept}; its place is {corrected}."
+
+
+def _put(source: Path, target: Path) -> None:
+    source.rename(target)
