@@ -153,6 +153,17 @@ class Settings:
     landed_file_days: int = _setting(
         "C360_LANDED_FILE_DAYS", 90, "`c360 tidy` removes landed files older than this whose batch is published."
     )
+    raw_retention_days: int = _setting(
+        "C360_RAW_RETENTION_DAYS",
+        0,
+        "`c360 tidy` removes from raw what was known longer ago than this, with the texts that identify people; what "
+        "marts say of it is frozen. 0: raw is kept.",
+    )
+    gate_timeout_seconds: int = _setting(
+        "C360_GATE_TIMEOUT_SECONDS",
+        900,
+        "A query of a gate that takes longer is ended; the expectation could not judge, and nothing is published.",
+    )
     load_lease_seconds: float = _setting(
         "C360_LOAD_LEASE_SECONDS",
         300.0,

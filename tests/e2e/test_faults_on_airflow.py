@@ -358,7 +358,6 @@ def still_open(shop: Shop, since: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-@pytest.mark.slow  # some six minutes where the machine is busy
 def test_a_few_random_faults_lose_nothing(shop: Shop, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
     seed = int(os.environ.get("C360_FAULT_SEED", "1"))
     suffer(shop, reader, seed, ["connection cut", "task killed", "second run, killed"], capsys, full=False)

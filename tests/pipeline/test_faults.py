@@ -7,14 +7,16 @@ fault would have ended (proved by a recount of everything from raw to marts).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from great_expectations import ExpectationSuite
 
-from customer360 import replay, run_log, warehouse
+from customer360 import gates, replay, run_log, warehouse
 from customer360.build import build, published_tables
 from customer360.daily import refresh_daily
 from customer360.progress import Silent
@@ -22,6 +24,7 @@ from customer360.publication_gates import check_candidate
 from customer360.run_log import GateBlockedError
 from customer360.settings import Settings
 from customer360.verify import verify
+from expectations.candidate import no_row
 from tests.pipeline.drills import KILLED, run_build, start_build
 from tests.pipeline.shop import load, load_all, order, rows, session, ticket
 
@@ -245,3 +248,17 @@ def test_an_expectation_that_cannot_be_evaluated_stops_the_line(shop: Settings) 
         check_candidate(shop, run, tables, kind="rebuild", progress=Silent())
     assert "could not judge" in str(caught.value)
     assert "c360 why run" in caught.value.next_step
+
+
+def test_an_expectation_that_takes_too_long_is_ended_and_stops_the_line(shop: Settings) -> None:
+    endless = no_row(
+        "select order_id as key, batch_id from {batch} as built where pg_sleep(60) is null",
+        description="sleeps", notes="sleeps",
+    )  # fmt: skip
+    table = gates.Table("candidate", "fct_orders", "transformer")
+    suite = ExpectationSuite(name="candidate.endless", expectations=[endless])
+    began = time.monotonic()
+    outcome = gates.run_suite("candidate", suite, table, settings=shop.with_(gate_timeout_seconds=1))
+    assert time.monotonic() - began < 30
+    assert outcome.blocked
+    assert [one.outcome for one in outcome.results] == ["crashed"]
