@@ -1,6 +1,6 @@
-"""Accepts quarantined rows as they are, on a person's word, and lets them into raw.
+"""Lets quarantined rows into raw: as they are, on a person's word, or from a corrected file.
 
-**Runs on** demand only; "Trigger" asks which rows and why. Corrected rows come back by `c360 quarantine release`.
+**Runs on** demand only; "Trigger" asks which rows, or which file in `<landing>/corrections`, and why.
 **Produces** a `release-…` batch per feed in `raw`, and wakes the build.
 **Re-run** at any time: a row leaves the quarantine once.
 **Broken?** `docs/runbooks/release_quarantine.md`
@@ -25,6 +25,13 @@ ALIAS = "released_rows"
             items={"type": "integer", "minimum": 1},
             title="Rows",
             description="Numbers as `c360 quarantine list` shows them. What is empty does not narrow the choice.",
+        ),
+        "corrected_file": optional(
+            "string",
+            "Corrected file",
+            pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,119}[.](csv|jsonl)$",
+            description="Its name in the folder `corrections` of the landing zone; it names its rows itself, so leave "
+            "all but the reason empty. Once all its rows are released it is removed.",
         ),
         "batch_id": optional("integer", "Batch", minimum=1),
         "feed": optional("string", "Feed", enum=[None, "orders", "web_sessions", "support_tickets"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
@@ -114,8 +114,11 @@ def sweep(alias: str) -> str:
 
 
 def release_rows(alias: str, params: dict[str, Any]) -> str:
-    """Accept quarantined rows as they are; through ``alias`` wake the build."""
-    from customer360 import quarantine
+    """Let quarantined rows in, as they are or from a corrected file; through ``alias`` wake the build.
+
+    A corrected file lies in the landing zone's folder ``corrections`` and is removed once all its rows have left.
+    """
+    from customer360 import landing, quarantine
 
     chosen = quarantine.Selection(
         ids=tuple(params["quarantine_ids"] or ()),
@@ -124,8 +127,18 @@ def release_rows(alias: str, params: dict[str, Any]) -> str:
         rule=params["rule"],
         field=params["field"],
     )
-    with told_plainly():
-        outcome = quarantine.release(get_settings(), who=_who(), why=params["because"], selection=chosen)
+    name = params["corrected_file"]
+    with told_plainly(), contextlib.ExitStack() as stack:
+        settings = get_settings()
+        outcome = quarantine.release(
+            settings,
+            who=_who(),
+            why=params["because"],
+            corrected=stack.enter_context(landing.correction(settings, name)) if name else None,
+            selection=None if name and chosen.is_everything else chosen,
+        )
+        if name and not outcome.still_bad:
+            landing.remove_correction(settings, name)
         _log.info("%s", outcome)
         for quarantine_id, reasons in outcome.still_bad.items():
             _log.warning("Row %s stays: %s", quarantine_id, "; ".join(reason.message for reason in reasons))
@@ -158,6 +171,37 @@ def replay_batches(alias: str, params: dict[str, Any]) -> str:
             raise AirflowSkipException(str(summary))
         _emit(alias, [RAW[feed] for feed in sorted({batch.feed for batch in summary.batches})])
         return str(summary)
+
+
+def hold_batch(alias: str, params: dict[str, Any]) -> str:
+    """Take a batch out of staging; through ``alias`` wake the build."""
+    from customer360 import replay
+
+    return _switch_batch(alias, params, replay.hold, "held")
+
+
+def unhold_batch(alias: str, params: dict[str, Any]) -> str:
+    """Let a held batch back into staging; through ``alias`` wake the build."""
+    from customer360 import replay
+
+    return _switch_batch(alias, params, replay.unhold, "let go")
+
+
+def _switch_batch(alias: str, params: dict[str, Any], switch: Callable[..., bool], done: str) -> str:
+    from customer360 import ledger
+
+    batch_id = params["batch_id"]
+    with told_plainly():
+        settings = get_settings()
+        if not switch(settings, batch_id, who=_who(), why=params["because"]):
+            raise AirflowSkipException(f"Batch {batch_id} was {done} already.")
+        with warehouse.connect("oncall", settings, autocommit=True) as connection:
+            batch = ledger.batch(connection, batch_id)
+        assert batch is not None  # noqa: S101 - it was switched a moment ago
+        _emit(alias, [RAW[batch.feed]])
+        told = f"Batch {batch_id} ({batch.feed}/{batch.file_name}) is {done}; the build follows."
+        _log.info("%s", told)
+        return told
 
 
 def _who() -> str:

@@ -10,6 +10,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from customer360.errors import Customer360Error
+
+
+class UnknownFeedError(Customer360Error):
+    """There is no feed of that name."""
+
+    exit_code = 2
+
+
 Kind = Literal["text", "time", "money", "number", "integer", "array"]
 FeedName = Literal["orders", "web_sessions", "support_tickets"]
 
@@ -218,3 +227,14 @@ SUPPORT_TICKETS = Feed(
 )
 
 FEEDS: dict[str, Feed] = {feed.name: feed for feed in (ORDERS, WEB_SESSIONS, SUPPORT_TICKETS)}
+
+
+def feed_named(name: str) -> Feed:
+    """The feed that a person names.
+
+    Raises:
+        UnknownFeedError: there is none of that name.
+    """
+    if name not in FEEDS:
+        raise UnknownFeedError(f"There is no feed {name!r}.", f"Choose one of: {', '.join(FEEDS)}.")
+    return FEEDS[name]

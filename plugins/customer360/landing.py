@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
+import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from customer360.errors import Customer360Error
-from customer360.feeds import FEEDS
+from customer360.feeds import FEEDS, feed_named
 from customer360.settings import Settings
 
 HISTORY = "history"
@@ -186,12 +187,12 @@ def put(settings: Settings, feed: str, source: Path, *, history: bool = False, n
     other content is never overwritten: the new one gets a number in its name.
 
     Raises:
-        LandingError: the feed is unknown, the source is no regular file, or its name is refused.
+        UnknownFeedError: there is no such feed.
+        LandingError: the source is no regular file, or its name is refused.
     """
     from customer360.readers import UnreadableFileError, format_of
 
-    if feed not in FEEDS:
-        raise LandingError(f"There is no feed {feed!r}.", f"Choose one of: {', '.join(FEEDS)}.")
+    feed_named(feed)
     name = name or source.name
     try:
         format_of(name)
@@ -322,6 +323,48 @@ def _put_remote(settings: Settings, feed: str, place: str, source: Path) -> str:
         system.invalidate_cache()
         return target
     raise AssertionError("names do not end")
+
+
+# --- corrections -----------------------------------------------------------------------------------------------------
+
+CORRECTIONS = "corrections"
+"""Beside the feeds' folders: corrected rows of the quarantine, for who releases them through Airflow."""
+
+
+@contextlib.contextmanager
+def correction(settings: Settings, name: str) -> Iterator[Path]:
+    """A private copy of ``<landing>/corrections/<name>``, for as long as the block runs: it holds personal data.
+
+    Raises:
+        LandingError: there is no such regular file directly in that folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="c360-correction-") as folder:
+        place, copy = _correction(settings, name), Path(folder) / name
+        try:
+            with open_file(settings, place) as stream, copy.open("wb") as target:
+                shutil.copyfileobj(stream, target)
+        except OSError as error:
+            raise LandingError(
+                f"{printable(name)} cannot be read in {settings.landing_url}/{CORRECTIONS}: {error.strerror or error}.",
+                "Put the corrected file there; `c360 quarantine export` makes one to correct.",
+            ) from None  # not for Airflow to try again: no retry puts the file there
+        yield copy
+
+
+def remove_correction(settings: Settings, name: str) -> None:
+    """Remove a corrected file that has been released."""
+    remove(settings, _correction(settings, name))
+
+
+def _correction(settings: Settings, name: str) -> str:
+    if reason := fault_of_name(name):
+        raise LandingError(f"{printable(name)} is refused: {reason}.", "Give the file's name alone.")
+    if is_remote(settings):
+        return f"{_remote(settings)[1]}/{CORRECTIONS}/{name}"
+    folder = Path(settings.landing_url) / CORRECTIONS
+    if folder.is_symlink():
+        raise LandingError(f"{folder} is a symbolic link, which is not followed.", "Make it a folder.")
+    return str(folder / name)
 
 
 def remove(settings: Settings, location: str) -> None:

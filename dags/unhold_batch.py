@@ -1,0 +1,38 @@
+"""Lets a held batch back in.
+
+**Runs on** demand only; "Trigger" asks which batch and why.
+**Produces** the state `loaded` of the batch, and wakes the build, which takes its rows again.
+**Re-run** at any time: a batch that is not held is left alone, and the task is skipped.
+**Broken?** `docs/runbooks/unhold_batch.md`
+"""
+
+from datetime import timedelta
+
+from airflow.sdk import AssetAlias, Param, dag, task
+
+from customer360.airflow_conventions import conventions
+
+ALIAS = "unheld_batch"
+
+
+@dag(
+    schedule=None,
+    params={
+        "batch_id": Param(
+            type="integer", minimum=1, title="Batch", description="Its number as `c360 status` shows it."
+        ),
+        "because": Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record."),
+    },
+    **conventions(__file__, __doc__, tags=["gate", "build"], timeout=timedelta(minutes=30)),
+)
+def unhold_batch():
+    @task(outlets=[AssetAlias(ALIAS)])
+    def let_in_batch(params=None):
+        from customer360 import airflow_tasks
+
+        return airflow_tasks.unhold_batch(ALIAS, params)
+
+    let_in_batch()
+
+
+unhold_batch()
