@@ -93,8 +93,8 @@ def _render(folder: Path, rows: list[Any]) -> None:
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="file", project_root_dir=folder)
-    for (_gate, suite, run_id, batch_id, checked_at, feed, file_name), results in _validations(rows):
-        asset = f"{feed}/{file_name}" if feed else suite
+    for (gate, suite, run_id, batch_id, checked_at, feed, file_name), results in _validations(rows):
+        asset = html.escape(_asset(gate, suite, batch_id, feed, file_name))
         told = [_result(*result) for result in results]
         passed = sum(result.success for result in told)
         validation = ExpectationSuiteValidationResult(
@@ -109,7 +109,8 @@ def _render(folder: Path, rows: list[Any]) -> None:
             },
             meta={
                 "run_id": {"run_name": _run_name(run_id, batch_id), "run_time": checked_at.isoformat()},
-                "active_batch_definition": {"data_asset_name": html.escape(asset), "datasource_name": "warehouse"},
+                "active_batch_definition": {"data_asset_name": asset, "datasource_name": "warehouse"},
+                "batch_spec": {"data_asset_name": asset},  # where the page's head looks for it
             },
         )
         run = RunIdentifier(run_name=_run_name(run_id, batch_id), run_time=checked_at.astimezone(UTC))
@@ -126,6 +127,13 @@ def _render(folder: Path, rows: list[Any]) -> None:
     # GX puts the site below the project's folder gx.
     with contextlib.suppress(FileNotFoundError):
         (folder / "gx" / "uncommitted").rename(folder / "uncommitted")
+
+
+def _asset(gate: str, suite: str, batch_id: int | None, feed: str | None, file_name: str | None) -> str:
+    """What was judged, as a reader knows it: the batch by its file, or the table."""
+    if feed is None:
+        return suite
+    return f"batch {batch_id}, {feed}/{file_name}" if gate == "landing" else f"{gate}.{feed}, batch {batch_id}"
 
 
 def _run_name(run_id: int | None, batch_id: int | None) -> str:

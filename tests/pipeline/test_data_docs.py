@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from front_door import ingest_one, jsonl, order
 
 from customer360 import data_docs
@@ -17,5 +19,9 @@ def test_the_site_shows_every_gate_without_personal_values(settings: Settings) -
     assert {name.split("/")[1] for name in pages if name.startswith("validations/")} >= {"landing", "raw"}
     assert any("status is one of placed" in text for text in validations)
     assert not any("secret" in text for text in pages.values())
+    heads = " ".join(re.sub(r"<[^>]+>|\s+", " ", text) for text in validations)
+    assert re.search(r"Data asset:\s+batch 1, orders/a.jsonl", heads)
+    assert re.search(r"Data asset:\s+raw.orders, batch 1", heads)
+    assert not re.search(r"Data asset:\s+None", heads)
     made_at = page.stat().st_mtime_ns
     assert data_docs.build_data_docs(settings).stat().st_mtime_ns == made_at, "nothing new was found"
