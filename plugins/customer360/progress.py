@@ -111,7 +111,7 @@ class Terminal:
         self._what = what or self._what
 
     def note(self, text: str) -> None:
-        self._note = text
+        self._note = self._what = text  # within a stage of many steps it is the news of the present one
 
     def _end(self, failed: bool = False) -> None:
         if self._stage:
@@ -134,4 +134,4 @@ class Terminal:
             filled = min(width, round(width * self._steps / self._total))
             bar = "━" * filled + "╺" * (width > filled) + "─" * max(0, width - filled - 1)
             return Text.assemble((bar, "cyan"), f" {self._steps}/{self._total} ", (self._what, "dim"))
-        return Text(self._what or self._note, "dim")
+        return Text(self._what, "dim")

@@ -597,9 +597,16 @@ def _is_inner(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(element, dict) for element in value)
 
 
-def _missing_columns(names: Sequence[str]) -> str:
+def _missing_columns(names: Sequence[str], present: Sequence[str] = ()) -> str:
     plural = "columns" if len(names) > 1 else "column"
-    return f"the required {plural} {', '.join(names)} {'are' if len(names) > 1 else 'is'} missing"
+    told = f"the required {plural} {', '.join(names)} {'are' if len(names) > 1 else 'is'} missing"
+    alike = {_loosely(name): name for name in reversed(present)}
+    meant = [f"{printable(alike[_loosely(name)])} for {name}" for name in names if _loosely(name) in alike]
+    return f"{told}; it has {', '.join(meant)}: names must be exactly those of the contract" if meant else told
+
+
+def _loosely(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).lower()
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
@@ -623,7 +630,7 @@ def _open_csv(feed: Feed, text: _Text) -> Source:
         raise UnreadableFileError(f"its header names a column twice: {', '.join(twice)[:200]}")
     absent = [name for name in feed.required if name not in header]
     if absent:
-        raise UnreadableFileError(_missing_columns(absent))
+        raise UnreadableFileError(_missing_columns(absent, header))
     header = [name or f"column {place}" for place, name in enumerate(header, 1)]
     reader = _Csv(feed, delimiter, header)
     return Source(feed, Reading("csv", delimiter, header), reader.chunks(text), lambda: 0)
@@ -898,7 +905,7 @@ def _open_parquet(feed: Feed, stream: BinaryIO) -> Source:
         raise UnreadableFileError(f"it names a column twice: {', '.join(twice)[:200]}")
     absent = [name for name in feed.required if name not in names]
     if absent:
-        raise UnreadableFileError(_missing_columns(absent))
+        raise UnreadableFileError(_missing_columns(absent, names))
     if rows == 0:
         raise UnreadableFileError("it has no rows")
     return Source(feed, Reading("parquet"), _parquet_chunks(feed, file, rows), stream.tell)

@@ -139,6 +139,9 @@ REFUSED: list[tuple[str, bytes, str]] = [
      "the required columns updated_at, ordered_at, status, currency, total_amount are missing"),
     ("a.parquet", parquet([{k: v for k, v in order(1).items() if k != "currency"}]),
      "the required column currency is missing"),
+    ("a.csv", csv_text([order(1)]).replace(b"total_amount", b"Total Amount"),
+     "the required column total_amount is missing; it has Total Amount for total_amount: names must be exactly those "
+     "of the contract"),
     ("a.parquet", b"PAR1" + b"x" * 100 + b"PAR1",
      "it is not a readable Parquet file: its footer is damaged or missing"),
     ("a.jsonl", parquet([order(1)]), "its content is not text: is the file named after another format?"),

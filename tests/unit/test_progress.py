@@ -26,6 +26,17 @@ def test_the_terminal_shows_every_stage_with_its_result_and_the_failed_one_as_fa
     assert "✗ build" in lines[1]
 
 
+def test_the_terminal_shows_how_far_a_long_step_is() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    with Terminal(console) as progress:
+        progress.stage("load", 2)
+        progress.step("a.jsonl")
+        progress.note("b.jsonl: 60,000 rows")
+        with console.capture() as shown:
+            console.print(progress._render())
+    assert "1/2 b.jsonl: 60,000 rows" in shown.get()
+
+
 def test_a_log_gets_one_line_per_stage(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO), Logged() as progress:
         progress.stage("load")
