@@ -66,7 +66,7 @@ def list_groups(
         typer.echo(json_module.dumps({"groups": whole, "rows": single} if rows else {"groups": whole}))
         return
     if not found:
-        _console.print("No row is in quarantine.")
+        _console.print("No row is in quarantine." if chosen.is_everything else "No open row is meant by that.")
         return
     if rows:
         table = Table("row", "feed", "batch", "row of the file", "reasons")
@@ -122,7 +122,12 @@ def show(row: Annotated[int, typer.Argument(help="Number of the quarantined row"
     table = Table("", "field", "value")
     for name, value, is_wrong in cells:
         table.add_row("[red]✗[/]" if is_wrong else "", escape(name), escape(value))
-    _console.print(table if cells else "The record could not be taken apart; `export` shows it as it came.")
+    if cells:
+        _console.print(table)
+    elif one.record:
+        _console.print("The record could not be taken apart; `export` shows it as it came.")
+    else:
+        _console.print("The record itself was removed: it was decided on before history starts (`c360 tidy`).")
 
 
 @group.command("export")
@@ -139,8 +144,8 @@ def export(
 
     with warehouse.connect("oncall", get_settings()) as connection:
         count = quarantine.export(connection, _selection(ids, batch, feed, rule, field), target)
-    _console.print(f"{count:,} rows written to {target} (readable by you alone; it holds personal data).")
-    _console.print(f"Next: correct it, then `c360 quarantine release --file {target} --because …`.")
+    _console.print(f"{count:,} rows written to {target} (readable by you alone; it holds personal data).", markup=False)
+    _console.print(f"Next: correct it, then `c360 quarantine release --file {target} --because …`.", markup=False)
 
 
 @group.command("release")
@@ -155,7 +160,7 @@ def release(
     by: ByOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Let rows in again: corrected (--file), or as they are. Exit code 1 if the gate still refuses some."""
+    """Let rows in again: corrected (--file), or as they are. Exit code 1 if some stay, or none was open."""
     from customer360 import ledger, quarantine
 
     chosen = _selection(ids, batch, feed, rule, field)
@@ -180,7 +185,7 @@ def release(
             _console.print(f"  row {number}: {escape('; '.join(r.message for r in reasons))}", highlight=False)
         if outcome.released:
             _console.print("Next: `c360 run` (a running stack does it by itself).")
-    if outcome.still_bad:
+    if outcome.still_bad or not outcome.released:
         raise typer.Exit(1)
 
 
@@ -195,7 +200,7 @@ def discard(
     by: ByOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Give rows up for good. They stay on record."""
+    """Give rows up for good. They stay on record. Exit code 1 if none of them was open."""
     from customer360 import ledger, quarantine
 
     chosen = _selection(ids, batch, feed, rule, field)
@@ -203,4 +208,6 @@ def discard(
     if json:
         typer.echo(json_module.dumps({"discarded": count}))
     else:
-        _console.print(f"{count:,} rows discarded.")
+        _console.print(f"{count:,} rows discarded." if count else "No open row is meant by that.")
+    if not count:
+        raise typer.Exit(1)

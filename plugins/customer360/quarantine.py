@@ -20,7 +20,7 @@ import numpy as np
 
 from customer360 import gates, ledger, load, readers, warehouse
 from customer360.errors import Customer360Error
-from customer360.feeds import FEEDS, Feed
+from customer360.feeds import FEEDS, Feed, feed_named
 from customer360.gates import LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.readers import UnreadableFileError
@@ -50,6 +50,11 @@ class Selection:
     feed: str | None = None
     rule: str | None = None
     field: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UnknownFeedError where nothing could ever be meant."""
+        if self.feed is not None:
+            feed_named(self.feed)
 
     @property
     def is_everything(self) -> bool:

@@ -30,6 +30,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
+            "is_complete": self.is_complete,
             "batches": [asdict(batch) for batch in self.loaded.batches],
             "runs": [run.as_json() for run in self.runs],
         }
