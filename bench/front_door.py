@@ -8,6 +8,7 @@ a busy machine slows both; the ratio is what counts.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import shutil
@@ -15,9 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
-from customer360 import gates, landing, load, server, warehouse
+import numpy as np
+
+from customer360 import gates, landing, load, readers, server, warehouse
+from customer360.feeds import FEEDS
+from customer360.rows_to_copy import Repeats, csv_of
 from customer360.settings import Settings
 
 TARGETS = {"parquet": 0.5, "csv": 0.35, "jsonl": 0.35}
@@ -53,6 +59,10 @@ def main(rows: int = 1_000_000) -> int:
                     f"{format_:>8} {size:5.0f} {rows / seconds:9,.0f} {seconds:6.1f} {limit:7.1f} "
                     f"{ratio:8.2f} {peer:11,.0f} {times:6.1f}", flush=True
                 )  # fmt: skip
+            print("where the time goes, one thread, seconds per million rows (the load runs COPY beside the rest):")
+            for format_, path in files.items():
+                spent = ", ".join(f"{what} {seconds * 1e6 / rows:.1f}" for what, seconds in _stages(path).items())
+                print(f"{format_:>8} {spent}", flush=True)
             print(f"peak memory of the loader: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
         finally:
             server.stop(settings, immediate=True)
@@ -61,8 +71,8 @@ def main(rows: int = 1_000_000) -> int:
 
 def _make(rows: int, seed: int, home: Path, name: str) -> dict[str, Path]:
     """The files by format, made in a process of its own, so that this one's peak memory is the loader's."""
-    code = "import sys; from pathlib import Path; from bench.front_door_data import orders, write; "
-    code += "write(orders(int(sys.argv[1]), seed=int(sys.argv[2])), Path(sys.argv[3]), sys.argv[4])"
+    code = "import sys; from pathlib import Path; from bench.front_door_data import parts, write; "
+    code += "write(parts(int(sys.argv[1]), seed=int(sys.argv[2])), Path(sys.argv[3]), sys.argv[4])"
     subprocess.run([sys.executable, "-c", code, str(rows), str(seed), str(home), name], check=True)
     return {suffix: home / f"{name}.{suffix}" for suffix in ("jsonl", "csv", "parquet")}
 
@@ -85,6 +95,34 @@ def _ours(settings: Settings, path: Path) -> float:
     if summary.failed or summary.refused or summary.quarantined_count or not summary.row_count:
         raise SystemExit(f"the load did not go as it should: {summary}")
     return seconds
+
+
+def _stages(path: Path) -> dict[str, float]:
+    """Seconds that each stage takes before the COPY, alone and one after the other."""
+    spent = dict.fromkeys(("hash", "read and type", "expectations", "find repeats", "write for COPY"), 0.0)
+    feed = FEEDS["orders"]
+    with path.open("rb") as stream:
+        started = time.monotonic()
+        hashlib.file_digest(stream, "sha256")
+        spent["hash"] = time.monotonic() - started
+        stream.seek(0)
+        chunks = readers.open_source(feed, path.name, stream).chunks
+        gate, repeats = gates.LandingGate(feed, datetime.now(UTC)), Repeats(feed, path.stat().st_size)
+        while True:
+            times = [time.monotonic()]
+            chunk = next(chunks, None)
+            times.append(time.monotonic())
+            if chunk is None:
+                break
+            gate.check(chunk)
+            times.append(time.monotonic())
+            repeats.suspects(chunk, np.arange(len(chunk)))
+            times.append(time.monotonic())
+            csv_of(chunk, 1)
+            times.append(time.monotonic())
+            for what, one, other in zip(list(spent)[1:], times, times[1:], strict=False):
+                spent[what] += other - one
+    return spent
 
 
 def _copy(settings: Settings, home: Path) -> float:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
+PART = 1_000_000
 STATUSES = ("placed", "paid", "shipped", "delivered", "cancelled", "returned")
 CHANNELS = ("web", "app", "store", "phone", "marketplace")
 COUNTRIES = ("US", "DE", "FR", "GB", "NL")
@@ -88,16 +91,31 @@ def _as_text(table: pa.Table, *, quoted: bool) -> pa.Table:
     return pa.table(columns)
 
 
-def write(table: pa.Table, folder: Path, name: str) -> dict[str, Path]:
-    """The table as JSON Lines, CSV and Parquet; returns the files by format."""
+def parts(count: int, *, seed: int) -> Iterator[pa.Table]:
+    """The same in tables of a million orders at most, however many there are."""
+    for first in range(0, count, PART):
+        yield orders(min(PART, count - first), seed=seed + first, first=first)
+
+
+def write(tables: Iterable[pa.Table], folder: Path, name: str) -> dict[str, Path]:
+    """The tables as JSON Lines, CSV and Parquet; returns the files by format."""
     files = {suffix: folder / f"{name}.{suffix}" for suffix in ("jsonl", "csv", "parquet")}
-    pq.write_table(table, files["parquet"])
-    pv.write_csv(_as_text(table, quoted=False), files["csv"])
+    parquet = None
+    with files["jsonl"].open("wb") as jsonl, files["csv"].open("wb") as csv:
+        for table in tables:
+            parquet = parquet or pq.ParquetWriter(files["parquet"], table.schema)
+            parquet.write_table(table)
+            pv.write_csv(_as_text(table, quoted=False), csv, pv.WriteOptions(include_header=csv.tell() == 0))
+            _write_lines(table, jsonl)
+    if parquet is not None:
+        parquet.close()
+    return files
+
+
+def _write_lines(table: pa.Table, stream: BinaryIO) -> None:
     text = _as_text(table, quoted=True)
     pieces = [pc.binary_join_element_wise(f'"{n}":', text.column(n), "") for n in text.column_names]
     lines = pc.binary_join_element_wise("{", pc.binary_join_element_wise(*pieces, ","), "}\n", "")
-    with files["jsonl"].open("wb") as stream:
-        for chunk in lines.chunks:
-            offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-            stream.write(memoryview(chunk.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
-    return files
+    for chunk in lines.chunks:
+        offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+        stream.write(memoryview(chunk.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
