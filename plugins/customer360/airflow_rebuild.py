@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from customer360 import model_graph, warehouse
 from customer360.airflow_tasks import run_name, told_plainly
-from customer360.build import PROJECT, build, models_fingerprint
+from customer360.build import PROJECT, build, live_fingerprint
 from customer360.progress import Logged
 from customer360.settings import get_settings
 
@@ -92,7 +92,7 @@ def begin_rebuild() -> str:
             summary = build(settings, run_name(), progress)
             raise AirflowSkipException(f"Nothing was built before, so this was the first build. {summary}")
         with recorded(settings, "rebuild", f"{run_name()} begins") as run:
-            work = claim(settings, run, models_fingerprint(), full_refresh=True)
+            work = claim(settings, run, live_fingerprint(settings), full_refresh=True)
             run.state = "idle"  # what it claimed is published by the run that ends the rebuild
         return f"{work.batch_count} batches claimed; every table is to be built"
 

@@ -110,7 +110,7 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
     progress = progress or Silent()
     with recorded(settings, "rebuild" if full_refresh else "build", trigger) as run:
         progress.stage("claim")
-        fingerprint = models_fingerprint()
+        fingerprint = live_fingerprint(settings)
         work = claim(settings, run, fingerprint, full_refresh=full_refresh)
         if not work:
             run.state = "idle"
@@ -135,7 +135,9 @@ def publish_whole(settings: Settings, run: Run, progress: Progress) -> RunSummar
     run.count(batches=count, dirty=0)
     run.mark("claimed")
     run.mark("built")
-    publication = _publish_checked(settings, run, work, published_tables(settings), models_fingerprint(), progress)
+    publication = _publish_checked(
+        settings, run, work, published_tables(settings), live_fingerprint(settings), progress
+    )
     return RunSummary.of(run, publication)
 
 
@@ -225,6 +227,7 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
         )
 
     _tell_the_planner(run)
+    _tell_the_planner_of_raw(run)
     progress.stage("staging")
     models("tag:staging")
     reach("build.staged")
@@ -235,6 +238,8 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
             delta.mark_dirty(connection)
             if work.has_new_rates:
                 _mark_new_rates(connection, settings)
+    if delta.was_full:
+        run.lock.execute("analyze state.customer_key_map, state.customer_key_crosswalk")
     reach("build.resolved")
     progress.note(f"{delta.customers} customers touched")
     _tell_the_planner(run)
@@ -271,6 +276,16 @@ def published_tables(settings: Settings, *, schema_prefix: str = "") -> list[Pub
 def stepping(progress: Progress) -> Callable[[ModelResult], None]:
     """Tell ``progress`` of each finished model."""
     return lambda result: progress.step(result.model)
+
+
+def live_fingerprint(settings: Settings) -> str:
+    """What every live row depends on besides its records: the models, the business time zone, the reporting currency.
+
+    A run over dirty keys under another one would leave the untouched rows on other days, or in other money, than the
+    rest: all are built anew.
+    """
+    given = f"{models_fingerprint()} {settings.business_timezone} {settings.reporting_currency}"
+    return hashlib.sha256(given.encode()).hexdigest()
 
 
 def models_fingerprint(project: Path = PROJECT) -> str:
@@ -339,3 +354,19 @@ def _mark_dirty(connection: Connection, scope: str, keys: str, parameters: Any) 
 def _tell_the_planner(run: Run) -> None:
     """Every model asks for the dirty keys: the planner must know whether they are ten or a million."""
     run.lock.execute("analyze ops.dirty")
+
+
+def _tell_the_planner_of_raw(run: Run) -> None:
+    """Where the claimed batches are more than a tenth of what the planner knows of a feed's table, let it look again.
+
+    Autovacuum comes a minute later: after a first load or a backfill the next run would read the whole table for a
+    thousand keys, because nothing says that they are few.
+    """
+    grown = run.lock.execute(
+        """
+        select feed from ops.batches where state = 'loaded' and claimed_at is not null group by feed
+        having sum(loaded_rows) > 0.1 * (select reltuples from pg_class where oid = ('raw.' || feed)::regclass)
+        """
+    ).fetchall()
+    for (feed,) in grown:
+        run.lock.execute(query(f"analyze raw.{feed}"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from customer360 import loyalty_journals, warehouse
+from customer360 import customer_history, loyalty_journals, warehouse
 from customer360.build import RunSummary, build, published_tables, stepping
 from customer360.errors import Customer360Error
 from customer360.kill_points import reach
@@ -22,6 +22,9 @@ from customer360.warehouse import query, scalar
 
 if TYPE_CHECKING:
     from customer360.transform import ModelTable
+
+# What the daily pass publishes beside the models' tables.
+JOURNALS = (*loyalty_journals.TABLES, customer_history.TABLE)
 
 # Models with this tag measure the population: columns statistic (text) and value.
 STATISTICS = "statistics"
@@ -89,7 +92,8 @@ def _refresh(settings: Settings, run: Run, day: date, progress: Progress) -> Run
     check_candidate(settings, run, tables, kind="daily", progress=progress)
     progress.stage("journals")
     progress.note(str(loyalty_journals.record(settings, day)))
-    tables += loyalty_journals.TABLES
+    progress.note(str(customer_history.record(settings, day)))
+    tables += JOURNALS
     run.mark("checked")
     publication = publish(settings, tables, run_id=run.run_id, kind="daily", as_of_on=day, progress=progress)
     loyalty_journals.create_balance_view(settings)

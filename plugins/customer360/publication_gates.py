@@ -82,18 +82,21 @@ def check_marts(settings: Settings, run: Run, publication: Publication, *, kind:
     Raises:
         MartsGateError: the version in place is not what it should be.
     """
-    from expectations.marts import control_totals, publications
+    from expectations.marts import control_totals, customer_360_history, publications
 
     progress.stage("marts gate")
-    suites: list[tuple[Any, str]] = [
-        (publications.suite(publication_id=publication.publication_id, is_daily=kind == "daily"), "publications"),
-        (control_totals.suite(), "control_totals"),
+    is_daily = kind == "daily"
+    suites: list[tuple[Any, str, str]] = [
+        (publications.suite(publication_id=publication.publication_id, is_daily=is_daily), "ops", "publications"),
+        (control_totals.suite(), "ops", "control_totals"),
     ]
+    if is_daily:
+        suites.append((customer_360_history.suite(), "marts", "customer_360_history"))
     findings: list[Finding] = []
     crashed: list[str] = []
     passed = 0
-    for suite, name in suites:
-        where = gates.Table("ops", name, "owner")
+    for suite, schema, name in suites:
+        where = gates.Table(schema, name, "owner")
         judgement = _judge("marts", suite, where, settings, run)
         passed += judgement.passed
         findings += judgement.findings

@@ -9,7 +9,7 @@ a reader, nor a reader for them. Only a change of a table's columns needs the ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Literal
@@ -33,7 +33,10 @@ ROW_LOCK_SECONDS = 30
 # The type that a scope's keys, text in ops.dirty, have in the tables.
 _KEY_TYPES = {"order": "text", "session": "text", "ticket": "text", "customer": "bigint", "day": "date"}
 
-_REFRESHED_AT = "When the content of this row last changed in marts (UTC)."
+# The date of the day in a row of daily figures. It moves every day, and is no content: a row in which nothing else
+# moved keeps its refreshed_at (docs/decisions/0012).
+_DATE_OF_THE_DAY = "as_of_on"
+_REFRESHED_AT = "When the content of this row last changed in marts (UTC); a new as_of_on alone is no change."
 
 Kind = Literal["live", "rebuild", "daily"]
 
@@ -81,11 +84,12 @@ class PublishedTable:
 
 @dataclass
 class Change:
-    """How many rows of a table a publication added, changed and removed."""
+    """How many rows of a table a publication added, changed and removed, and in how many nothing but the date moved."""
 
     added: int = 0
     changed: int = 0
     removed: int = 0
+    redated: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
@@ -299,18 +303,18 @@ class _Transaction:
             else _sql(f"null::{built.columns[column]}")
             for column in others
         ]
-        differs = sql.SQL("or ({}) is distinct from ({})").format(
-            sql.SQL("row({})").format(_names(others, "c")), sql.SQL("row({})").format(sql.SQL(", ").join(old))
-        )
+        values = dict(zip(others, old, strict=True))
         source_scope, target_scope = self._scopes(table, whole=built.columns != _content(published))
         self._connection.execute(
             sql.SQL(
                 """
                 create temporary table {changes} on commit drop as
-                select {columns}, m.is_there is null as is_added, c.is_there is null as is_removed
+                select {columns}, m.is_there is null as is_added, c.is_there is null as is_removed,
+                    {is_dated} and m.is_there is not null and c.is_there is not null and not ({content_differs})
+                        as is_redated
                 from (select true as is_there, * from {source} {source_scope}) as c
                 full join (select true as is_there, * from {target} {target_scope}) as m using ({key})
-                where c.is_there is null or m.is_there is null {differs}
+                where c.is_there is null or m.is_there is null or {differs}
                 """
             ).format(
                 changes=_changes(table),
@@ -320,7 +324,9 @@ class _Transaction:
                 source_scope=source_scope,
                 target_scope=target_scope,
                 key=key,
-                differs=differs if others else sql.SQL(""),
+                differs=_differs(values),
+                is_dated=sql.Literal(_DATE_OF_THE_DAY in values),
+                content_differs=_differs({name: value for name, value in values.items() if name != _DATE_OF_THE_DAY}),
             )
         )
         self._count(table)
@@ -333,7 +339,7 @@ class _Transaction:
             sql.SQL(
                 """
                 create temporary table {changes} on commit drop as
-                select {key}, false as is_added, true as is_removed from {target} as m
+                select {key}, false as is_added, true as is_removed, false as is_redated from {target} as m
                 where {dirty} and not exists (
                     select from candidate.customer_360 as c where c.customer_key = m.customer_key)
                 """
@@ -375,20 +381,27 @@ class _Transaction:
             self._change_layout(table, built)
         change = self.changes[table]
         names = {"changes": _changes(table), "target": table.target, "key": _names(table.primary_key)}
+        matches = sql.SQL(" and ").join(
+            sql.SQL("m.{0} = c.{0}").format(sql.Identifier(column)) for column in table.primary_key
+        )
         if change.changed or change.removed:
-            matches = sql.SQL(" and ").join(
-                sql.SQL("m.{0} = c.{0}").format(sql.Identifier(column)) for column in table.primary_key
-            )
             self._connection.execute(
-                sql.SQL("delete from {target} as m using {changes} as c where not c.is_added and {matches}").format(
-                    **names, matches=matches
-                )
+                sql.SQL(
+                    "delete from {target} as m using {changes} as c "
+                    "where not c.is_added and not c.is_redated and {matches}"
+                ).format(**names, matches=matches)
+            )
+        if change.redated:
+            self._connection.execute(
+                sql.SQL(
+                    "update {target} as m set {date} = c.{date} from {changes} as c where c.is_redated and {matches}"
+                ).format(**names, date=sql.Identifier(_DATE_OF_THE_DAY), matches=matches)
             )
         if change.added or change.changed:
             self._connection.execute(
                 sql.SQL(
                     "insert into {target} ({columns}, refreshed_at) select {columns}, now() from {changes} "
-                    "where not is_removed"
+                    "where not is_removed and not is_redated"
                 ).format(**names, columns=_names(built.columns))
             )
         if change.removed:
@@ -425,8 +438,9 @@ class _Transaction:
         row = self._connection.execute(
             sql.SQL(
                 """
-                select count(*) filter (where is_added), count(*) filter (where not is_added and not is_removed),
-                    count(*) filter (where is_removed)
+                select count(*) filter (where is_added),
+                    count(*) filter (where not is_added and not is_removed and not is_redated),
+                    count(*) filter (where is_removed), count(*) filter (where is_redated)
                 from {}
                 """
             ).format(_changes(table))
@@ -546,6 +560,13 @@ def _analyse(settings: Settings, tables: Iterable[PublishedTable]) -> None:
 
 def _dirty(scope: str) -> str:
     return f"(select key::{_KEY_TYPES[scope]} from ops.dirty where scope = '{scope}')"
+
+
+def _differs(old: Mapping[str, sql.Composable]) -> sql.Composable:
+    """Whether candidate's row ``c`` has other values than these."""
+    if not old:
+        return sql.SQL("false")
+    return sql.SQL("row({}) is distinct from row({})").format(_names(old, "c"), sql.SQL(", ").join(old.values()))
 
 
 def _changes(table: PublishedTable) -> sql.Identifier:

@@ -12,7 +12,7 @@ from datetime import date
 
 from psycopg import sql
 
-from customer360.warehouse import Connection
+from customer360.warehouse import Connection, query
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,24 @@ class Restated:
     key: str
     day: str
     figures: tuple[str, ...]
-    has_batch: bool
+    batches: str = ""
+    """Of a table of days: the query (day, batch_id) of what moved them; otherwise a row names its own batch."""
+
+
+# Reads the comparisons that the same publication has made (customer360.publish): a changed order moves the day it is
+# placed on now and the day it was placed on, a changed refund likewise.
+_BATCHES_OF_DAYS = " union ".join(
+    f"""
+    select {day} as day, batch_id from pg_temp.changes_{fact} where not is_removed
+    union
+    select m.{day}, coalesce(c.batch_id, m.batch_id)
+    from pg_temp.changes_{fact} as c join marts.{fact} as m using ({key}) where not c.is_added
+    """
+    for fact, key, day in (
+        ("fct_orders", "order_id", "ordered_on"),
+        ("fct_refunds", "order_id, refund_number", "refunded_on"),
+    )
+)
 
 
 TABLES = {
@@ -30,13 +47,12 @@ TABLES = {
         "order_id",
         "ordered_on",
         ("gross_amount", "discount_amount", "tax_amount", "shipping_amount", "cancelled_amount"),
-        has_batch=True,
     ),
     "fct_daily_revenue": Restated(
         "revenue_on",
         "revenue_on",
         ("gross_amount", "net_amount", "refunded_amount", "cancelled_amount"),
-        has_batch=False,
+        batches=_BATCHES_OF_DAYS,
     ),
 }
 
@@ -53,7 +69,8 @@ def record(
 ) -> None:
     """Write the restated figures of ``table`` to ops.restatements, before ``changes`` are written to ``target``.
 
-    Figures that ``target`` did not have yet among its ``columns`` cannot have been quoted.
+    Figures that ``target`` did not have yet among its ``columns`` cannot have been quoted. A day's figure names the
+    batch that moved it; where several did, the newest, since the orders' own rows name each.
     """
     restated = TABLES.get(table)
     if restated is None or not set(restated.figures) <= set(columns):
@@ -65,6 +82,7 @@ def record(
     connection.execute(
         sql.SQL(
             """
+            with batches (day, batch_id) as ({batches})
             insert into ops.restatements (publication_id, table_name, key, figure, old_amount, new_amount, batch_id)
             select {publication}, {name}, m.{key}::text, figure, old_amount, new_amount, {batch}
             from {changes} as c join {target} as m using ({key})
@@ -75,7 +93,14 @@ def record(
             publication=sql.Literal(publication_id),
             name=sql.Literal(table),
             key=sql.Identifier(restated.key),
-            batch=sql.SQL("c.batch_id" if restated.has_batch else "null"),
+            batches=sql.SQL(query(restated.batches or "select null::date, null::bigint")),
+            batch=sql.SQL(
+                query(
+                    f"(select max(batch_id) from batches where day = m.{restated.day})"
+                    if restated.batches
+                    else "c.batch_id"
+                )
+            ),
             changes=changes,
             target=target,
             figures=figures,

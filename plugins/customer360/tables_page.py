@@ -1,11 +1,11 @@
-"""docs/tables.md: every table and column that the models build, from the files that declare them."""
+"""docs/tables.md: every table and column that is published or built, from the files that declare them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from customer360.settings import get_settings
-from customer360.transform import ModelTable, model_tables
+from customer360.transform import ModelTable, journal_tables, model_tables
 
 _PARTS = (
     (
@@ -26,7 +26,8 @@ _PARTS = (
 
 def tables_page() -> str:
     """The page. Needs no warehouse: the project's files are parsed."""
-    tables = model_tables(get_settings())
+    settings = get_settings()
+    tables = [*model_tables(settings), *journal_tables(settings)]
     lines = [
         "# Tables",
         "",
@@ -36,7 +37,7 @@ def tables_page() -> str:
         "",
     ]
     for title, published_in, introduction in _PARTS:
-        part = [table for table in tables if table.publish_to == published_in]
+        part = sorted((table for table in tables if table.publish_to == published_in), key=lambda t: (t.schema, t.name))
         lines += [f"## {title}", "", introduction, "", *_overview(part), ""]
         for table in part:
             lines += _section(table)
@@ -54,6 +55,8 @@ def _grain(table: ModelTable) -> str:
 def _section(table: ModelTable) -> list[str]:
     shown = f"{table.publish_to or table.schema}.{table.name}"
     replaced = f"the dirty keys of scope {table.scope} (`{table.scope_key}`)" if table.scope else "always whole"
+    if table.schema == "state":
+        replaced = "never; a daily pass adds rows to it and completes open ones"
     return [
         f"### {table.name}",
         "",

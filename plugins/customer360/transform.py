@@ -165,6 +165,31 @@ def model_tables(settings: Settings, *, schema_prefix: str = "") -> list[ModelTa
     return sorted(tables, key=lambda table: (table.schema, table.name))
 
 
+def journal_tables(settings: Settings) -> list[ModelTable]:
+    """Every published journal: a source, for only its own step writes it, whose file says where it is published."""
+    with _one_call_at_a_time:
+        manifest = _manifest(settings, "")
+    return sorted(
+        (
+            ModelTable(
+                name=source.name,
+                schema=source.schema,
+                description=source.description,
+                columns={name: column.data_type or "" for name, column in source.columns.items()},
+                column_descriptions={name: column.description for name, column in source.columns.items()},
+                primary_key=tuple(source.config.meta["primary_key"]),
+                scope=None,
+                scope_key=None,
+                tags=tuple(source.tags),
+                publish_to=source.config.meta["published_in"],
+            )
+            for source in manifest.sources.values()
+            if "published_in" in source.config.meta
+        ),
+        key=lambda table: table.name,
+    )
+
+
 def tables_read(settings: Settings) -> dict[str, frozenset[str]]:
     """For each published table the sources and seeds that its models read, directly or through others."""
     with _one_call_at_a_time:

@@ -6,11 +6,14 @@ from datetime import date
 
 import pytest
 
+from customer360 import replay
 from customer360.build import build
 from customer360.daily import refresh_daily
 from customer360.identity import operators
+from customer360.run_log import GateBlockedError
 from customer360.settings import Settings
-from tests.pipeline.shop import load_all, order, rows, session
+from customer360.verify import verify
+from tests.pipeline.shop import load, load_all, order, rows, session
 
 pytestmark = pytest.mark.builds
 
@@ -60,3 +63,25 @@ def test_the_past_knows_nothing_of_a_later_merge_and_has_today_s_keys(settings: 
     ]
     assert rows(settings, "select customer_key, order_count from marts.customer_360") == [(keys[0][0], 3)]
     assert rows(settings, "select count(*) from state.customer_key_map", "transformer") == [(2,)]
+
+
+def test_a_key_that_was_never_published_is_not_in_the_crosswalk(settings: Settings) -> None:
+    load_all(settings, [order("o1", customer_id="c1")])
+    build(settings, "test")
+    bad = load(settings, "orders", [order("o2", customer_id="c2", total="-5.00")])
+    with pytest.raises(GateBlockedError):
+        build(settings, "test")
+    replay.hold(settings, bad, who="test", why="negative total")
+    load_all(settings, [order("o3", day=1, email="ann@inbox.example")])
+    build(settings, "test")
+    # Key 2 was given to c2 in the run that the gate stopped, and is nobody's since: no reader has ever seen it.
+    assert rows(settings, "select customer_key, present_customer_key from marts.customer_key_crosswalk order by 1") == [
+        (1, 1),
+        (3, 3),
+    ]
+    load_all(settings, [session("s1", day=2, customer_id="c1", email="ann@inbox.example")])
+    build(settings, "test")
+    assert rows(settings, _CROSSWALK) == [(1, 1, "first_seen"), (3, 1, "merged")]
+    assert verify(settings, full=True).holds
+    build(settings, "test", full_refresh=True)
+    assert rows(settings, _CROSSWALK) == [(1, 1, "first_seen"), (3, 1, "merged")]

@@ -123,8 +123,8 @@ def test_only_rows_that_differ_are_written_and_counted(published: Settings) -> N
     assert stored == [
         (
             {
-                "marts.fct_orders": {"added": 1, "changed": 1, "removed": 1},
-                "marts.fct_order_items": {"added": 0, "changed": 0, "removed": 3},
+                "marts.fct_orders": {"added": 1, "changed": 1, "removed": 1, "redated": 0},
+                "marts.fct_order_items": {"added": 0, "changed": 0, "removed": 3, "redated": 0},
             },
         )
     ]
@@ -159,6 +159,29 @@ def test_the_daily_pass_compares_the_daily_tables_whole_and_leaves_the_dirty_key
     outcome = publication(published, "daily")
     assert outcome.tables == {"marts.customer_360": Change(0, 1, 0), "marts.customer_loyalty": Change(0, 1, 0)}
     assert rows(published, "select scope, key from ops.dirty") == [("order", "o1")]
+
+
+def test_a_row_in_which_only_the_date_of_the_day_moved_keeps_its_refreshed_at(published: Settings) -> None:
+    do(published, "alter table candidate.customer_loyalty add column as_of_on date default date '2026-03-01'")
+    publication(published, "daily")
+    before = dict(rows(published, "select customer_key, refreshed_at from marts.customer_loyalty"))
+    do(
+        published,
+        """
+        update candidate.customer_loyalty set as_of_on = '2026-03-02';
+        update candidate.customer_loyalty set tier = 'silver' where customer_key = 1;
+        delete from candidate.customer_loyalty where customer_key = 3;
+        insert into candidate.customer_loyalty values (4, 'base', '2026-03-02');
+        """,
+    )
+    assert publication(published, "daily").tables == {"marts.customer_loyalty": Change(1, 1, 1, redated=1)}
+    assert rows(published, "select distinct as_of_on::text from marts.customer_loyalty") == [("2026-03-02",)]
+    after = dict(rows(published, "select customer_key, refreshed_at from marts.customer_loyalty"))
+    assert after[2] == before[2]
+    assert after[1] > before[1]
+    do(published, "update candidate.customer_loyalty set as_of_on = '2026-03-03'")
+    assert publication(published, "daily").tables == {}
+    assert rows(published, "select distinct as_of_on::text from marts.customer_loyalty") == [("2026-03-03",)]
 
 
 def test_a_publication_that_fails_in_the_middle_leaves_the_old_version_whole(published: Settings) -> None:
