@@ -6,11 +6,16 @@ import re
 from datetime import date
 from pathlib import Path
 
-from customer360 import loyalty_journals
+import pytest
+
+from customer360 import loyalty_journals, transform, warehouse
 from customer360.build import build
 from customer360.daily import refresh_daily
+from customer360.run import run_everything
 from customer360.settings import PROJECT_ROOT, Settings
 from tests.pipeline.shop import at, load_all, order, rows, ticket
+
+pytestmark = pytest.mark.builds
 
 # The tables of the second list of loyalty.md; the journals among them are in loyalty_journals.TABLES.
 TABLES = (
@@ -80,16 +85,18 @@ def test_a_later_record_changes_no_earlier_day(settings: Settings) -> None:
     day = date(2026, 3, 17)
     load_all(settings, SHOP, is_history=True)
     build(settings, "test")
+    refresh_daily(settings, trigger="test")
 
     def past() -> dict[str, list[tuple[object, ...]]]:
-        refresh_daily(settings, day, trigger="test")
+        untouched = live(settings)
+        run_everything(settings, as_of=day)  # c360 run --as-of
+        assert live(settings) == untouched
         return {name: rows(settings, f"select * from asof_20260317.{name} order by 1, 2") for name in TABLES}
 
     before = past()
     # Two purchase days by then; the refund and the order of later days are not known yet.
     figures = "select purchase_day_count, points_balance, recency_days from asof_20260317.customer_loyalty"
     assert rows(settings, f"{figures} where order_count > 0") == [(2, 200, 6)]
-    assert rows(settings, "select count(*) from state.loyalty_points_ledger", "owner") == [(0,)]
     load_all(
         settings,
         [
@@ -99,7 +106,70 @@ def test_a_later_record_changes_no_earlier_day(settings: Settings) -> None:
         ],
     )
     build(settings, "test")
+    refresh_daily(settings, trigger="test")
     assert past() == before
+
+
+def live(settings: Settings) -> dict[str, tuple[object, ...]]:
+    """A fingerprint of every table of marts, of the journals in state, and the publications."""
+    named = rows(
+        settings,
+        """
+        select table_schema || '.' || table_name from information_schema.tables
+        where table_schema in ('marts', 'marts_pii', 'state') and table_name <> 'population_statistics'
+        union all select 'ops.publications'
+        """,
+        "owner",
+    )
+    assert {"marts.customer_loyalty", "state.loyalty_points_ledger", "marts_pii.customer_contacts"} <= {
+        name for (name,) in named
+    }
+    counted = "select count(*), md5(string_agg(one::text, '|' order by one::text)) from {} as one"
+    return {name: rows(settings, counted.format(name), "owner")[0] for (name,) in named}
+
+
+def test_a_parameter_changes_results_from_its_date_on_and_nowhere_before(settings: Settings) -> None:
+    load_all(settings, SHOP)
+    build(settings, "test")
+    eve, later = date(2026, 3, 19), date(2026, 3, 24)
+    before = {day: judged(settings, day) for day in (eve, later)}
+    assert before == {eve: (2, None, 175, "base"), later: (3, True, 275, "silver")}
+    with warehouse.connect("transformer", settings) as connection:
+        connection.execute(
+            """
+            insert into staging.loyalty_parameters (parameter, value, valid_from, source) values
+                ('brand_loyalty_minimum_run', 4, '2026-03-20', 'a test'),
+                ('points_per_amount', 2, '2026-03-20', 'a test'),
+                ('tier_silver_minimum_points', 400, '2026-03-20', 'a test')
+            """
+        )
+    assert judged(settings, eve) == before[eve]
+    # What was earned before the day keeps its rate: 100 + 75, and twice 100.
+    assert judged(settings, later) == (3, False, 375, "base")
+
+
+def judged(settings: Settings, day: date) -> tuple[object, ...]:
+    """Purchase days, three in a row, points and tier of the one customer, as models say for a day."""
+    transform.run_models(
+        settings,
+        ["+int_brand_runs__found,tag:daily", "+int_loyalty_tiers__reached,tag:daily", "int_loyalty_points__balanced"],
+        run_id=None,
+        full_refresh=True,
+        variables={"as_of_on": day.isoformat()},
+    )
+    found = rows(
+        settings,
+        """
+        select purchase_day_count::int, is_tucker_loyal, points_balance::int, tier
+        from intermediate.int_purchase_cadences__measured
+        inner join intermediate.int_brand_runs__found using (customer_key)
+        inner join intermediate.int_loyalty_points__balanced using (customer_key)
+        inner join intermediate.int_loyalty_tiers__reached using (customer_key)
+        """,
+        "transformer",
+    )
+    assert len(found) == 1
+    return found[0]
 
 
 def test_every_parameter_is_in_the_seed_and_used() -> None:
