@@ -22,6 +22,8 @@ select
     shares.primary_brand_share,
     shares.primary_brand_spend_share,
     shares.occasion_count,
+    shares.primary_category_quantity,
+    shares.primary_category_amount,
 
     quadrants.loyalty_segment,
     quadrants.loyalty_quadrant,
@@ -30,6 +32,7 @@ select
     ranks.net_amount_365d,
     ranks.margin_amount_365d,
     ranks.margin_coverage,
+    ranks.net_before_refunds_amount_365d,
     ranks.value_rank,
     ranks.cumulative_value_share,
     ranks.is_top20_value,
@@ -59,6 +62,8 @@ select
     stages.stage_rule,
     cadences.expected_gap_days,
     stages.purchase_trend,
+    coalesce(cadences.purchase_day_count_90d, 0) as purchase_day_count_90d,
+    coalesce(cadences.purchase_day_count_prior_270d, 0) as purchase_day_count_prior_270d,
 
     ladders.ladder_rung,
     ladders.ladder_evidence,
@@ -94,6 +99,7 @@ select
     prices.promotion_share,
     prices.discount_depth,
     prices.is_promotion_dependent,
+    prices.undiscounted_amount,
 
     promises.on_time_rate,
     promises.promised_delivered_count,

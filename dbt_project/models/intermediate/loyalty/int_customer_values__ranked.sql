@@ -9,7 +9,7 @@ with orders as (
     from {{ ref('fct_orders') }} as orders
     left join {{ ref('int_order_items__totalled') }} as items using (order_id)
     where orders.customer_key is not null
-        and not orders.is_cancelled
+        and orders.is_valid
         and orders.exchange_rate is not null
         and {{ in_last(365, 'orders.ordered_on') }}
 ),
@@ -97,6 +97,7 @@ select
     valued.net_amount_365d,
     valued.margin_amount_365d,
     valued.margin_coverage,
+    valued.net_before_refunds_amount as net_before_refunds_amount_365d,
     valued.shop_margin_coverage,
     valued.is_margin_used,
     valued.value_amount_365d,

@@ -18,7 +18,8 @@ shares as (
             when is_measured and discounted_order_count = 0 then 0
             when is_measured
                 then round(discount_amount / nullif(discounted_net_amount + discount_amount, 0), 6)
-        end as discount_depth
+        end as discount_depth,
+        coalesce(discounted_net_amount + discount_amount, 0) as undiscounted_amount
     from customers
 )
 
@@ -26,5 +27,6 @@ select
     customer_key,
     promotion_share,
     discount_depth,
-    promotion_share >= {{ parameter('promotion_dependent_share') }} as is_promotion_dependent
+    promotion_share >= {{ parameter('promotion_dependent_share') }} as is_promotion_dependent,
+    undiscounted_amount
 from shares

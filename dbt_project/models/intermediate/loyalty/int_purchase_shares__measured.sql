@@ -39,7 +39,9 @@ select
     case when is_measured then brand end as primary_brand,
     case when is_measured then round(kept_quantity / category_quantity, 6) end as primary_brand_share,
     case when is_measured then round(kept_amount / nullif(category_amount, 0), 6) end as primary_brand_spend_share,
-    occasion_count::bigint as occasion_count
+    occasion_count::bigint as occasion_count,
+    category_quantity as primary_category_quantity,
+    category_amount as primary_category_amount
 from primaries
 cross join lateral (
     select occasion_count >= {{ parameter('brand_minimum_occasion_count') }} as is_measured
