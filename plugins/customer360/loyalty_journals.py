@@ -167,7 +167,12 @@ def create_balance_view(settings: Settings) -> None:
             from marts.loyalty_points_ledger
             group by customer_key;
             comment on view marts.loyalty_points_balance is
-                'One row per customer with a posting: the sum of the ledger''s postings.'
+                'One row per customer with a posting: the sum of the ledger''s postings.';
+            comment on column marts.loyalty_points_balance.customer_key is 'The customer''s durable key.';
+            comment on column marts.loyalty_points_balance.points_balance is
+                'Points that are left: customer_loyalty.points_balance, told by the postings.';
+            comment on column marts.loyalty_points_balance.posting_count is 'Postings that make the balance.';
+            comment on column marts.loyalty_points_balance.last_posting_id is 'The latest of them.'
             """
         )
 
