@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import psycopg
 import pytest
 
-from customer360 import loyalty_journals, warehouse
+from customer360 import loyalty_journals, transform, warehouse
 from customer360.loyalty_journals import JournalOrderError, LedgerError, record
 from customer360.settings import Settings
 from tests.pipeline.loyalty_tables import create, execute, put_claw_backs, put_lots, rows
@@ -263,3 +263,20 @@ def test_the_days_statistics_are_kept(shop: Settings) -> None:
 def test_every_journal_is_published_with_its_key() -> None:
     assert {table.name for table in loyalty_journals.TABLES} >= {"loyalty_points_ledger", "customer_alerts"}
     assert all(table.open_rows and table.source_schema == "state" for table in loyalty_journals.TABLES)
+
+
+def test_the_documented_columns_are_those_of_the_journals(shop: Settings) -> None:
+    documented = {table.name: table for table in transform.journal_tables(shop)}
+    types = {"timestamp with time zone": "timestamptz"}
+    for journal in loyalty_journals.TABLES:
+        columns = rows(
+            shop,
+            f"""
+            select attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum)
+            from pg_attribute where attrelid = 'state.{journal.name}'::regclass and attnum > 0 order by attnum
+            """,
+        )
+        table = documented[journal.name]
+        assert table.primary_key == journal.primary_key
+        assert [(name, types.get(kind, kind)) for name, kind, _ in columns] == list(table.columns.items())
+        assert {name: text for name, _, text in columns} == table.column_descriptions
