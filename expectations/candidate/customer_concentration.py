@@ -19,7 +19,7 @@ def suite(*, whole: bool = True) -> ExpectationSuite:
                 where top20_value_share not between 0 and 1 or customer_share_of_80_value not between 0 and 1
                     or gini_coefficient not between 0 and 1 or losing_customer_share not between 0 and 1
                     or top20_customer_count > customer_count
-                    or top20_value_share < round(top20_customer_count::numeric / customer_count, 6)
+                    or top20_value_share < round(top20_customer_count::numeric / nullif(customer_count, 0), 6)
                 """,
                 description="shares lie between 0 and 1, and the first fifth brings at least a fifth",
                 notes="Customers are ranked by value: whoever comes first cannot bring less than the mean.",
