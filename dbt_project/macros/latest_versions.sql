@@ -77,6 +77,57 @@ latest as (
 )
 {%- endmacro %}
 
+{#
+  What raw has let go of (docs/decisions/0009). A frozen record is one more version of its id: a newer one in raw takes
+  its place, and so does one with the same updated_at, as what was let go of cannot be compared any more.
+
+  `frozen_behind`: joins the frozen version of the record to the query of raw's latest versions and keeps those that win.
+  `is_frozen_ahead`: in a query of `state.frozen_<feed> as frozen`, whether raw has nothing to put in its place.
+  As of a past day, a version counts whose status was known then: what was frozen is known whole since history_starts_on.
+#}
+{% macro frozen_behind(feed, id) -%}
+left join {{ source('retention', 'frozen_' ~ feed) }} as frozen
+    on frozen.{{ id }} = latest.{{ id }} {%- if is_as_of() %} and frozen.known_at <= {{ known_until() }} {%- endif %}
+where frozen.{{ id }} is null
+    or frozen.updated_at <= {{ 'status_record' if is_as_of() and feed != 'web_sessions' else 'record' }}.updated_at
+{%- endmacro %}
+
+{% macro is_frozen_ahead(feed, id, own_time) -%}
+not exists (
+        select from {{ source('raw', feed) }} as record
+        inner join {{ source('ops', 'batches') }} as batch using (batch_id)
+        where record.{{ id }} = frozen.{{ id }}
+            and record.updated_at >= frozen.updated_at
+            and batch.claimed_at is not null
+            and batch.state in ('loaded', 'published')
+            {%- if is_as_of() %}
+            and case when batch.is_history then record.{{ own_time }} else batch.loaded_at end <= {{ known_until() }}
+            {%- if feed != 'web_sessions' %}
+            and {{ is_status_known() }}
+            {%- endif %}
+            {%- endif %}
+    )
+    {{- only_dirty(feed_scope(feed), 'frozen.' ~ id) }}
+    {%- if is_as_of() %}
+    and frozen.known_at <= {{ known_until() }}
+    {%- endif %}
+{%- endmacro %}
+
+{# Over the versions in raw and the frozen one, in a query with `frozen_behind`. #}
+{% macro versions_with_frozen() -%}
+latest.version_count + coalesce(frozen.version_count - (frozen.updated_at = record.updated_at)::int, 0) as version_count,
+    coalesce(latest.has_version_conflict, false) as has_version_conflict,
+    case when frozen.updated_at = record.updated_at then least(latest.known_at, frozen.known_at) else latest.known_at end
+        as known_at
+{%- endmacro %}
+
+{# The identifiers of a frozen record, from the map that has their texts. #}
+{% macro frozen_identifiers(kinds) -%}
+{%- for kind in kinds %}
+left join {{ source('retention', 'customer_key_map') }} as {{ kind }}_map on {{ kind }}_map.customer_key = frozen.{{ kind }}_key
+{%- endfor %}
+{%- endmacro %}
+
 {# Whether a version's status (and a ticket's score) was known: at its load, or for history from updated_at on. #}
 {% macro is_status_known() -%}
     (not is_history or updated_at <= {{ known_until() }})

@@ -1,4 +1,4 @@
--- Every id of a claimed batch that is loaded or published is staged once, and nothing else is.
+-- Every id of a claimed batch that is loaded or published, or that was frozen, is staged once, and nothing else is.
 {%- for feed, key in [('orders', 'order_id'), ('web_sessions', 'session_id'), ('support_tickets', 'ticket_id')] %}
 (
     with visible as (
@@ -6,6 +6,8 @@
         from {{ source('raw', feed) }} as record
         inner join {{ source('ops', 'batches') }} as batch using (batch_id)
         where batch.claimed_at is not null and batch.state in ('loaded', 'published')
+        union
+        select {{ key }} from {{ source('retention', 'frozen_' ~ feed) }}
     )
 
     select '{{ feed }}' as feed, visible.id as in_raw, staged.{{ key }} as in_staging

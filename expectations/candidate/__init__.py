@@ -126,6 +126,7 @@ def as_landed(feed: str, record: str, key: str, *, whole: bool) -> list[gxe.Unex
             where {changed(record, f"fact.{key}", whole=whole)} and not exists (
                 select from raw.{feed} as record inner join ops.batches using (batch_id)
                 where {VISIBLE} and record.{key} = fact.{key})
+                and not exists (select from state.frozen_{feed} as frozen where frozen.{key} = fact.{key})
             """,
             description=f"no {record} is there that was not loaded",
             notes="What an erased or held batch alone has brought must be gone.",

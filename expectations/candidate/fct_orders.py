@@ -42,6 +42,9 @@ def suite(*, whole: bool) -> ExpectationSuite:
                             select coalesce(sum((refund ->> 'amount')::numeric), 0)
                             from jsonb_array_elements(record.refunds) as refund))
                 )
+                and not exists (
+                    select from state.frozen_orders as frozen
+                    where frozen.order_id = fact.order_id and frozen.updated_at > latest.updated_at)
                 """,
                 description="total and refunds are those of the latest version that was loaded",
                 notes="Reconciles the money from raw to candidate past every model, order by order.",

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from customer360.settings import get_settings
@@ -40,25 +41,34 @@ def land(
     from customer360 import landing
 
     settings = get_settings()
-    landed = [landing.put(settings, feed, file, history=history) for file in files]
-    if json:
-        typer.echo(
-            json_module.dumps(
-                [{"feed": f.feed, "name": f.name, "location": f.location, "bytes": f.bytes} for f in landed]
-            )
-        )
-        return
-    for file, source in zip(landed, files, strict=True):
-        renamed = "" if file.name.rsplit("/", 1)[-1] == source.name else f" (as {file.name}: the name was taken)"
-        _console.print(f"Landed {source.name}{renamed}: {file.location}", highlight=False, soft_wrap=True)
-    _console.print("Next: the running stack picks it up by itself; without it, `c360 run`.")
+    landed: list[landing.LandedFile] = []
+    try:
+        for source in files:
+            file = landing.put(settings, feed, source, history=history)
+            landed.append(file)
+            if not json:
+                renamed = (
+                    "" if file.name.rsplit("/", 1)[-1] == source.name else f" (as {file.name}: the name was taken)"
+                )
+                told = f"Landed {source.name}{renamed}: {file.location}"
+                _console.print(told, highlight=False, soft_wrap=True, markup=False)
+    finally:  # what was landed before one was refused is there, and is told
+        if json:
+            told_files = [{"feed": f.feed, "name": f.name, "location": f.location, "bytes": f.bytes} for f in landed]
+            typer.echo(json_module.dumps(told_files))
+    if not json:
+        _console.print("Next: the running stack picks it up by itself; without it, `c360 run`.")
 
 
 def ingest(
     feed: Annotated[str | None, typer.Argument(help="Only this feed")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Gate and load everything that waits in the landing zone; build nothing. Exit code 1 if a batch was not loaded."""
+    """Gate and load everything that waits in the landing zone; build nothing.
+
+    Exit code 1 if a file was refused or could not be loaded; all others are in. Single rows in quarantine stand aside
+    and do not count.
+    """
     from customer360 import load
     from customer360.progress import Silent, Terminal
 
@@ -85,12 +95,12 @@ def _table(summary: object) -> Table:
         table.add_row(
             str(batch.batch_id),
             batch.feed,
-            batch.file_name,
+            escape(batch.file_name),
             batch.state,
             f"{batch.rows:,}",
             f"{batch.quarantined:,}",
             f"{batch.duplicates:,}",
-            batch.error,
+            escape(batch.error),
         )
     return table
 
@@ -148,9 +158,10 @@ def replay(
         )
     else:
         for one in summary.batches:
-            _console.print(f"Batch {one.batch_id} ({one.file_name}): {one.state}. {one.error}", highlight=False)
+            told = f"Batch {one.batch_id} ({one.file_name}): {one.state}. {one.error}".rstrip(" .") + "."
+            _console.print(told, highlight=False, markup=False)
         for number, reason in summary.impossible.items():
-            _console.print(f"Batch {number} cannot be processed again: {reason}.", highlight=False)
+            _console.print(f"Batch {number} cannot be processed again: {reason}.", highlight=False, markup=False)
         _console.print(f"{summary}. Next: `c360 run`.")
     if summary.impossible or any(one.state != "loaded" for one in summary.batches):
         raise typer.Exit(1)
@@ -158,13 +169,23 @@ def replay(
 
 def tidy(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    because: Annotated[str, typer.Option("--because", help="Why, if not by the settings; it goes on record.")] = "",
+    by: ByOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Remove landed files that are old (C360_LANDED_FILE_DAYS) and published. Raw, quarantine, ledger stay."""
+    """Remove landed files that are old (C360_LANDED_FILE_DAYS) and published. Raw, quarantine, ledger stay.
+
+    With C360_RAW_RETENTION_DAYS set, raw lets go of what was known longer ago than that: marts keep what they say of
+    it (frozen), and the day on which history starts moves. Exit code 1 if that is due and cannot be done yet.
+    """
     from customer360 import replay
 
-    summary = replay.tidy(get_settings(), now=datetime.now(UTC), dry_run=dry_run)
+    summary = replay.tidy(get_settings(), now=datetime.now(UTC), dry_run=dry_run, who=by or None, why=because or None)
     if json:
-        typer.echo(json_module.dumps({**asdict(summary), "dry_run": dry_run}))
+        typer.echo(json_module.dumps({**asdict(summary), "dry_run": dry_run}, default=str))
     else:
         _console.print(("Would be done: " if dry_run else "") + str(summary) + ".")
+        if summary.raw and summary.raw.count and not dry_run:
+            _console.print("Next: `c360 run` stages the frozen records; no published row moves.")
+    if summary.raw and summary.raw.waiting:
+        raise typer.Exit(1)

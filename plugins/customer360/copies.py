@@ -14,8 +14,10 @@ from psycopg import sql
 
 from customer360 import warehouse
 from customer360.build import RunSummary, published_tables, stepping
+from customer360.errors import Customer360Error
 from customer360.progress import Progress
 from customer360.publish import Change, PublishedTable
+from customer360.retention import history_starts_on
 from customer360.run_log import recorded
 from customer360.settings import Settings
 from customer360.warehouse import Connection, Role
@@ -86,7 +88,11 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
     """Build the daily tables of a past ``day`` as they would have been made then, into the schema ``asof_YYYYMMDD``.
 
     The schema takes the place of an earlier one of the same day in one transaction; ``bi_reader`` may read it.
+
+    Raises:
+        Customer360Error: raw has let go of what was known then.
     """
+    _insist_on_history(settings, day)
     schema, prefix = f"asof_{day:%Y%m%d}", f"making_{day:%Y%m%d}"
     known_until = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(settings.business_timezone))
     with recorded(settings, "as_of", trigger, as_of_on=day) as run:
@@ -114,6 +120,16 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
         summary = RunSummary.of(run)
         summary.tables = counts
         return summary
+
+
+def _insist_on_history(settings: Settings, day: date) -> None:
+    with warehouse.connect("transformer", settings, autocommit=True) as connection:
+        starts_on = history_starts_on(connection)
+    if starts_on is not None and day < starts_on:
+        raise Customer360Error(
+            f"What was known on {day} is not known any more: history starts on {starts_on} (C360_RAW_RETENTION_DAYS).",
+            f"Name {starts_on} or a later day.",
+        )
 
 
 def _open_to(connection: Connection, schema: str, *roles: Role) -> None:

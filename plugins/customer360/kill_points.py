@@ -22,6 +22,8 @@ POINTS = {
     "load.committed": "the transaction is committed, nobody has been told",
     "release.copied": "released rows are in raw, the quarantine is not updated",
     "release.finished": "a release is written, the transaction is open",
+    "freeze.retired": "rows have left raw for the frozen tables, the transaction is open",
+    "freeze.finished": "a freeze is written and journalled, the transaction is open",
     "build.claimed": "batches are claimed and their keys dirty, nothing is built",
     "build.staged": "staging is built, identity not resolved",
     "build.resolved": "identity is resolved, the models not built",

@@ -1,7 +1,8 @@
 """The ledger of batches (``ops.batches``): what landed, who is loading it, what became of each of its rows.
 
 Every count here obeys one equation at every moment, per batch:
-landed = loaded + quarantined + released + discarded + duplicate + erased + refused.
+landed = loaded + quarantined + released + discarded + duplicate + erased + refused. Of the loaded rows raw has all but
+those that it let go of (``retired_rows``, :mod:`customer360.retention`).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Batch:
     discarded_rows: int
     duplicate_rows: int
     erased_rows: int
+    retired_rows: int
     refused_rows: int
     attempts: int
     error: str | None
@@ -467,10 +469,10 @@ def _recount_raw(connection: Connection, feed: str) -> list[Imbalance]:
     rows = connection.execute(
         query(f"""
         with counted as (select batch_id, count(*) as row_count from raw.{feed} group by batch_id)
-        select coalesce(b.batch_id, c.batch_id), coalesce(b.loaded_rows, 0), coalesce(c.row_count, 0)
-        from (select batch_id, loaded_rows from ops.batches where feed = %s) as b
+        select coalesce(b.batch_id, c.batch_id), coalesce(b.kept_rows, 0), coalesce(c.row_count, 0)
+        from (select batch_id, loaded_rows - retired_rows as kept_rows from ops.batches where feed = %s) as b
         full join counted as c using (batch_id)
-        where coalesce(b.loaded_rows, 0) <> coalesce(c.row_count, 0)
+        where coalesce(b.kept_rows, 0) <> coalesce(c.row_count, 0)
         """),
         [feed],
     ).fetchall()

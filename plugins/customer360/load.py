@@ -24,8 +24,8 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 
-from customer360 import gates, landing, ledger, warehouse
-from customer360.feeds import FEEDS, Feed
+from customer360 import gates, landing, ledger, retention, warehouse
+from customer360.feeds import FEEDS, Feed, feed_named
 from customer360.gates import LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.ledger import Batch, Counts, FencedError
@@ -105,9 +105,12 @@ def ingest(settings: Settings, feed: str | None = None, progress: Progress | Non
     batch does not stop the others.
 
     Raises:
+        UnknownFeedError: there is no such feed.
         WarehouseUnavailableError: the warehouse went away and did not come back.
     """
     watcher = progress or Silent()
+    if feed is not None:
+        feed_named(feed)
     landing.prepare(settings)
     summary = IngestSummary()
     with warehouse.connect("loader", settings, autocommit=True, application_name="customer360 ledger") as control:
@@ -416,6 +419,12 @@ class _Load:
             for name, (count, example) in sorted(self.drift.items())
             if count >= 0.1 * self.counts.landed  # fewer are bad rows, not a changed field
         ]
+        late, starts_on = retention.late_count(self.connection, self.feed.name, self.batch.batch_id)
+        if late:
+            told.append(
+                f"{late:,} records were frozen already (history starts on {starts_on}): of each the newest version "
+                "counts, and it is frozen again in its time"
+            )
         return "; ".join(told)
 
     def _check_raw(self) -> None:

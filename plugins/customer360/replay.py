@@ -11,15 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from customer360 import landing, ledger, load, warehouse
+from customer360 import landing, ledger, load, retention, warehouse
 from customer360.errors import Customer360Error
-from customer360.feeds import FEEDS
+from customer360.feeds import FEEDS, feed_named
 from customer360.ledger import Batch
+from customer360.retention import FreezeSummary
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
 SCOPES = {"orders": "order", "web_sessions": "session", "support_tickets": "ticket"}
 """Feed -> the scope of its ids in ``ops.dirty``."""
+
+
+STATES = ("failed", "refused", "loaded", "published", "held")
+"""States of batches that can be processed again."""
 
 
 class BatchActionError(Customer360Error):
@@ -80,6 +85,12 @@ def _switch(
             raise BatchActionError(
                 f"Batch {batch_id} is {batch.state}; only a loaded batch can be held.", f"Run `c360 why {batch_id}`."
             )
+        if batch.retired_rows:
+            raise BatchActionError(
+                f"{batch.retired_rows:,} rows of batch {batch_id} have left raw and are frozen (c360 why {batch_id}): "
+                "what they say can no longer be taken out.",
+                "Land a newer version of the records that are wrong; it takes the frozen one's place.",
+            )
         make_dirty(connection, batch)
         connection.execute(
             "update ops.batches set state = %s, claimed_at = null, claimed_by = null where batch_id = %s",
@@ -129,12 +140,17 @@ def replay(
 
     Raises:
         BatchActionError: nothing is meant, or no reason is given.
+        UnknownFeedError: there is no such feed.
         WriterBusyError: a build does not end.
     """
     if not who.strip() or not why.strip():
         raise BatchActionError("Who decides this, and why, must be on record.", "Give --because (and --by).")
     if batch_id is None and feed is None and since is None and state is None:
         raise BatchActionError("That would mean every batch there is.", "Give --batch, --feed, --since or --state.")
+    if feed is not None:
+        feed_named(feed)
+    if state is not None and state not in STATES:
+        raise BatchActionError(f"There is no state {state!r} to replay.", f"Choose one of: {', '.join(STATES)}.")
     summary = ReplaySummary()
     with warehouse.connect("loader", settings, autocommit=True) as connection:
         rows = connection.execute(
@@ -187,6 +203,8 @@ def _why_not(settings: Settings, batch: Batch) -> str:
         return f"it holds released rows: replay batch {batch.released_from}, which they came from"
     if batch.erased_rows:
         return "rows of it were erased at a person's request and must not come back: land a file without them"
+    if batch.retired_rows:
+        return "rows of it have left raw and are frozen: land a newer version of the records that are wrong"
     if batch.content_hash is None or batch.location is None:
         return f"its file was refused unread: {batch.error}"
     try:
@@ -208,21 +226,32 @@ class TidySummary:
     files: list[str] = field(default_factory=list)
     bytes: int = 0
     gate_results: int = 0
+    raw: FreezeSummary | None = None
+    """What raw let go of; None where it is kept for ever."""
 
     def __str__(self) -> str:
-        return (
+        told = (
             f"{len(self.files)} landed files removed ({self.bytes / 1e6:,.1f} MB), "
             f"{self.gate_results:,} old results of gates forgotten"
         )
+        return f"{told}; {self.raw}" if self.raw else told
 
 
-def tidy(settings: Settings, *, now: datetime, dry_run: bool = False) -> TidySummary:
+def tidy(
+    settings: Settings, *, now: datetime, dry_run: bool = False, who: str | None = None, why: str | None = None
+) -> TidySummary:
     """Remove landed files that are older than ``C360_LANDED_FILE_DAYS`` and whose batch is published.
 
-    A duplicate's file goes with its original's. Nothing of raw, the quarantine or the ledger is touched; what the
-    gates found when all was well is forgotten after the same time.
+    A duplicate's file goes with its original's. What the gates found when all was well is forgotten after the same
+    time. Raw, the quarantine and the ledger stay as they are, unless ``C360_RAW_RETENTION_DAYS`` is set: then raw
+    lets go of what is older (:func:`customer360.retention.freeze`), and files are not kept for longer than that.
+
+    Raises:
+        warehouse.WriterBusyError: a build does not end (only where raw is not kept for ever).
     """
-    before = now - timedelta(days=settings.landed_file_days)
+    who = who or ledger.me()
+    days = min(settings.landed_file_days, settings.raw_retention_days or settings.landed_file_days)
+    before = now - timedelta(days=days)
     summary = TidySummary()
     with warehouse.connect("loader", settings, autocommit=True) as connection:
         rows = connection.execute(
@@ -244,11 +273,13 @@ def tidy(settings: Settings, *, now: datetime, dry_run: bool = False) -> TidySum
             summary.bytes += size
             if not dry_run:
                 landing.remove(settings, location)
-                _journal(connection, batch_id, "tidy", 0, ledger.me(), f"older than {settings.landed_file_days} days")
+                _journal(connection, batch_id, "tidy", 0, who, why or f"older than {days} days")
         if not dry_run:
             summary.gate_results = connection.execute(
                 "delete from ops.gate_results where outcome = 'passed' and checked_at < %s", [before]
             ).rowcount
+    reason = why or f"older than C360_RAW_RETENTION_DAYS = {settings.raw_retention_days} days"
+    summary.raw = retention.freeze(settings, now=now, who=who, why=reason, dry_run=dry_run)
     return summary
 
 

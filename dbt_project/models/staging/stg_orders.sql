@@ -40,11 +40,45 @@ select
     record.extra,
     record.batch_id,
     record.row_number,
-    latest.version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    latest.known_at
+    {{ versions_with_frozen() }}
 from latest
 inner join {{ source('raw', 'orders') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
 left join {{ source('raw', 'orders') }} as status_record on status_record.ctid = latest.status_row_id
 {%- endif %}
+{{ frozen_behind('orders', 'order_id') }}
+
+union all
+
+select
+    frozen.order_id,
+    frozen.updated_at,
+    frozen.ordered_at,
+    frozen.status,
+    frozen.currency,
+    frozen.total_amount,
+    frozen.discount_amount,
+    frozen.shipping_amount,
+    frozen.tax_amount,
+    customer_id_map.identifier as customer_id,
+    email_map.identifier as email,
+    phone_map.identifier as phone,
+    frozen.anonymous_id,
+    frozen.items,
+    frozen.refunds,
+    frozen.promised_delivery_at,
+    frozen.delivered_at,
+    frozen.sales_channel,
+    frozen.payment_method,
+    frozen.coupon_code,
+    frozen.country,
+    frozen.region,
+    null::jsonb as extra,
+    frozen.batch_id,
+    frozen.row_number,
+    frozen.version_count,
+    frozen.has_version_conflict,
+    frozen.known_at
+from {{ source('retention', 'frozen_orders') }} as frozen
+{{- frozen_identifiers(['customer_id', 'email', 'phone']) }}
+where {{ is_frozen_ahead('orders', 'order_id', 'ordered_at') }}

@@ -47,15 +47,49 @@ select
     record.compensation_amount,
     record.currency,
     record.extra,
-    latest.first_resolved_at,
-    case when {{ told }}.satisfaction_score is not null then latest.satisfaction_at end as satisfaction_at,
+    least(latest.first_resolved_at, frozen.first_resolved_at) as first_resolved_at,
+    case when {{ told }}.satisfaction_score is not null then least(latest.satisfaction_at, frozen.satisfaction_at) end
+        as satisfaction_at,
     record.batch_id,
     record.row_number,
-    latest.version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    latest.known_at
+    {{ versions_with_frozen() }}
 from latest
 inner join {{ source('raw', 'support_tickets') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
 left join {{ source('raw', 'support_tickets') }} as status_record on status_record.ctid = latest.status_row_id
 {%- endif %}
+{{ frozen_behind('support_tickets', 'ticket_id') }}
+
+union all
+
+select
+    frozen.ticket_id,
+    frozen.updated_at,
+    frozen.created_at,
+    frozen.status,
+    frozen.channel,
+    frozen.category,
+    customer_id_map.identifier as customer_id,
+    email_map.identifier as email,
+    phone_map.identifier as phone,
+    frozen.priority,
+    frozen.first_response_at,
+    frozen.resolved_at,
+    frozen.replies,
+    frozen.reopens,
+    frozen.order_id,
+    frozen.satisfaction_score,
+    frozen.satisfaction_scale_max,
+    frozen.compensation_amount,
+    frozen.currency,
+    null::jsonb as extra,
+    frozen.first_resolved_at,
+    frozen.satisfaction_at,
+    frozen.batch_id,
+    frozen.row_number,
+    frozen.version_count,
+    frozen.has_version_conflict,
+    frozen.known_at
+from {{ source('retention', 'frozen_support_tickets') }} as frozen
+{{- frozen_identifiers(['customer_id', 'email', 'phone']) }}
+where {{ is_frozen_ahead('support_tickets', 'ticket_id', 'created_at') }}

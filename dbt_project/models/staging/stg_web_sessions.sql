@@ -31,8 +31,41 @@ select
     record.extra,
     record.batch_id,
     record.row_number,
-    latest.version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    latest.known_at
+    {{ versions_with_frozen() }}
 from latest
 inner join {{ source('raw', 'web_sessions') }} as record on record.ctid = latest.row_id
+{{ frozen_behind('web_sessions', 'session_id') }}
+
+union all
+
+select
+    frozen.session_id,
+    frozen.updated_at,
+    frozen.anonymous_id,
+    frozen.started_at,
+    frozen.ended_at,
+    frozen.page_views,
+    frozen.product_views,
+    frozen.searches,
+    frozen.add_to_carts,
+    frozen.checkouts_started,
+    frozen.engaged_seconds,
+    customer_id_map.identifier as customer_id,
+    email_map.identifier as email,
+    frozen.order_id,
+    frozen.device_type,
+    frozen.country,
+    frozen.landing_page,
+    frozen.referrer,
+    frozen.utm_source,
+    frozen.utm_medium,
+    frozen.utm_campaign,
+    null::jsonb as extra,
+    frozen.batch_id,
+    frozen.row_number,
+    frozen.version_count,
+    frozen.has_version_conflict,
+    frozen.known_at
+from {{ source('retention', 'frozen_web_sessions') }} as frozen
+{{- frozen_identifiers(['customer_id', 'email']) }}
+where {{ is_frozen_ahead('web_sessions', 'session_id', 'ended_at') }}

@@ -51,13 +51,15 @@ class WarehouseSource:
 
     @property
     def first_ordered_on(self) -> date | None:
-        """The first day on which a valid order had been placed, and was known."""
+        """The first day on which a valid order had been placed, and was known, and which raw still knows."""
         with self._connect() as connection:
             first: date | None = scalar(
                 connection,
                 """
-                select min(greatest(ordered_on, (known_at at time zone %s)::date)) from candidate.fct_orders
-                where is_valid and customer_key is not null
+                select greatest(min(greatest(ordered_on, (known_at at time zone %s)::date)),
+                    (select max(history_starts_on) from state.freezes))
+                from candidate.fct_orders
+                where is_valid and customer_key is not null having count(*) > 0
                 """,
                 [self.settings.business_timezone],
             )
