@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from customer360 import warehouse
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
-from customer360.publication_gates import check_candidate, check_marts
+from customer360.publication_gates import check_candidate, check_marts, check_unchecked
 from customer360.publish import Change, Kind, Publication, PublishedTable, publish
 from customer360.run_log import Run, recorded
 from customer360.settings import PROJECT_ROOT, Settings
@@ -113,8 +113,9 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
         fingerprint = live_fingerprint(settings)
         work = claim(settings, run, fingerprint, full_refresh=full_refresh)
         if not work:
-            run.state = "idle"
             progress.note("nothing to do")
+            if not check_unchecked(settings, run, progress):
+                run.state = "idle"
             return RunSummary.of(run)
         run.mark("claimed")
         reach("build.claimed")

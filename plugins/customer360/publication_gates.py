@@ -109,6 +109,27 @@ def check_marts(settings: Settings, run: Run, publication: Publication, *, kind:
         )
 
 
+def check_unchecked(settings: Settings, run: Run, progress: Progress) -> bool:
+    """Judge the last publication if its run died before it could; returns whether that was so.
+
+    Raises what :func:`check_marts` raises.
+    """
+    row = run.lock.execute(
+        """
+        select * from (
+            select publication_id, kind, run_id from ops.publications where kind <> 'as_of'
+            order by publication_id desc limit 1
+        ) as last
+        where not exists (select from ops.gate_results as g where g.run_id = last.run_id and g.gate = 'marts')
+            and not exists (select from ops.runs as r where r.run_id > last.run_id and r.state = 'succeeded')
+        """
+    ).fetchone()
+    if row is None:
+        return False
+    check_marts(settings, run, Publication(row[0]), kind=row[1], progress=progress)
+    return True
+
+
 @dataclass(frozen=True)
 class _Judgement:
     passed: int

@@ -149,7 +149,7 @@ def _close_dead_runs(lock: Connection) -> None:
     dead = lock.execute(
         """
         update ops.runs set state = 'failed', finished_at = clock_timestamp(), error = %s,
-            next_step = 'Nothing to do: what it left is pending, and the run after it does it.'
+            next_step = 'Nothing to do: what it left is pending, and the run after it (`c360 run`) does it.'
         where state = 'running' and kind in ('build', 'daily', 'rebuild', 'as_of') returning run_id
         """,
         [DIED],

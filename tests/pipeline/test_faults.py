@@ -87,7 +87,11 @@ def test_a_run_killed_right_after_its_commit_is_published_once(shop: Settings) -
     assert run_build(shop, kill_at="publish.committed") == KILLED
     assert rows(shop, "select total_amount from marts.fct_orders where order_id = 'o1'") == [(90,)]
     publications = rows(shop, "select count(*) from ops.publications")
-    assert build(shop, "next").state == "idle"
+    following = build(shop, "next")
+    assert (following.state, following.publication_id) == ("succeeded", None), "it judges what the dead run could not"
+    judged = "select distinct gate, outcome from ops.gate_results where run_id = (select max(run_id) from ops.runs)"
+    assert rows(shop, judged) == [("marts", "passed")]
+    assert build(shop, "another").state == "idle"
     assert rows(shop, "select count(*) from ops.publications") == publications
     assert_sound(shop)
 

@@ -17,6 +17,7 @@ from psycopg.rows import dict_row
 
 from customer360 import landing
 from customer360.feeds import FEEDS
+from customer360.run_log import DIED
 from customer360.settings import Settings
 from customer360.warehouse import WRITER_LOCK, Connection, query
 
@@ -281,7 +282,8 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
             select run_id, kind, next_step, error,
                 case when kind in ('build', 'rebuild') then 'build' else kind end as line,
                 case when state = 'running' then 'failed'
-                    when state = 'failed' and published_at is not null then 'blocked'  -- by the marts gate
+                    when state = 'failed' and published_at is not null and error <> %(died)s
+                        then 'blocked'  -- by the marts gate
                     else state end as state, published_at is not null as is_published
             from ops.runs
             where kind <> 'as_of' and (state <> 'running' or (
@@ -304,6 +306,7 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
         from worked as r order by r.line, r.run_id desc
         """,
         lock=WRITER_LOCK,
+        died=DIED,
     )
 
 

@@ -300,7 +300,7 @@ def quarantine_above_threshold(scene: Scene) -> None:
 @_drill
 def feed_late(scene: Scene) -> None:
     """The producer has been silent for three days."""
-    _change(scene, "update ops.batches set landed_at = now() - interval '3 days'")
+    _change(scene, "update ops.batches set landed_at = now() - interval '3 days' where feed = 'orders'")
     scene.values["FEED"] = "orders"
 
     def deliver() -> None:
