@@ -82,3 +82,27 @@ def test_what_waits_is_told_and_is_no_fault(shop: Settings) -> None:
     report = verify(shop)
     assert report.holds
     assert "1 batches and 0 keys wait" in next(c.counted for c in report.checks if "not published yet" in c.name)
+
+
+@pytest.mark.parametrize(
+    "damage", ["update {} set net_amount = net_amount + 1", "delete from {} where customer_key = 1"]
+)
+def test_a_journal_that_is_not_what_was_written_is_found(shop: Settings, damage: str) -> None:
+    refresh_daily(shop, trigger="test")
+    assert verify(shop).holds
+    with warehouse.admin(shop) as connection:
+        connection.execute(warehouse.query(damage.format("marts.customer_360_history")))
+    (found,) = [check for check in verify(shop).checks if not check.holds]
+    assert found.name.startswith("published journals")
+    assert found.broken[0].startswith("marts.customer_360_history: ")
+
+
+def test_a_pass_that_wrote_its_journals_and_was_cut_off_is_told_and_is_no_fault(shop: Settings) -> None:
+    refresh_daily(shop, trigger="test")
+    with warehouse.admin(shop) as connection:
+        connection.execute("insert into ops.runs (kind, trigger, state) values ('daily', 'test', 'failed')")
+        connection.execute("update state.customer_360_history set net_amount = net_amount + 1")
+    report = verify(shop)
+    assert report.holds
+    (told,) = [check.counted for check in report.checks if check.name.startswith("published journals")]
+    assert "not compared, a daily pass was cut off" in told
