@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -113,13 +112,40 @@ def browser() -> Iterator[Any]:
     started.quit()
 
 
+# The colours of every plot's text and ground, and of the page's, as rgb triples.
+COLOURS = """
+    const triple = colour => {
+        const probe = document.createElement('i');
+        probe.style.color = colour;
+        document.body.append(probe);
+        const rgb = getComputedStyle(probe).color.match(/[0-9.]+/g).slice(0, 3).map(Number);
+        probe.remove();
+        return rgb;
+    };
+    const body = getComputedStyle(document.body);
+    const plots = [...document.querySelectorAll('.js-plotly-plot')].map(
+        plot => [plot._fullLayout.font.color, plot._fullLayout.paper_bgcolor]);
+    return [[body.color, body.backgroundColor], ...plots].map(pair => pair.map(triple));
+"""
+
+
+def contrast(one: list[float], other: list[float]) -> float:
+    """The contrast ratio of two colours (WCAG 2.2): 4.5 is readable, 21 is black on white."""
+
+    def luminance(rgb: list[float]) -> float:
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in rgb)]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
 @pytest.mark.slow
-def test_a_browser_without_a_network_draws_both_pages(shop: Settings, browser: Any, tmp_path: Path) -> None:
-    """``C360_PICTURES=docs/pictures make test-slow`` renews the pictures of the README."""
+def test_a_browser_without_a_network_draws_both_pages_in_light_and_dark(
+    shop: Settings, browser: Any, tmp_path: Path
+) -> None:
     from selenium.webdriver.support.wait import WebDriverWait
 
-    pictures = Path(os.environ.get("C360_PICTURES") or tmp_path)
-    pictures.mkdir(parents=True, exist_ok=True)
     browser.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
@@ -127,16 +153,25 @@ def test_a_browser_without_a_network_draws_both_pages(shop: Settings, browser: A
         "report": write_report(shop, tmp_path / "report.html"),
         "customer": write_customer_page(shop, key_of(shop, "o3-1"), tmp_path / "customer.html"),
     }
-    for name, path in pages.items():
+    for path in pages.values():
         expected = path.read_text().count("Plotly.newPlot(")
         library = path.read_text().split("</script>", 1)[0].count("Plotly.newPlot(")
-        browser.get(path.as_uri())
-        WebDriverWait(browser, 60).until(
-            lambda page, wanted=expected - library: (
-                len(page.find_elements("css selector", ".js-plotly-plot .main-svg:first-child")) >= wanted > 0
+        grounds = set()
+        for scheme in ("light", "dark"):
+            media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+            browser.get(path.as_uri())
+            WebDriverWait(browser, 60).until(
+                lambda page, wanted=expected - library: (
+                    len(page.find_elements("css selector", ".js-plotly-plot .main-svg:first-child")) >= wanted > 0
+                )
             )
-        )
-        assert browser.title != "taken over"
-        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
-        assert browser.save_screenshot(str(pictures / f"{name}.png"))
+            pairs = browser.execute_script(COLOURS)
+            assert len(pairs) == expected - library + 1
+            assert all(contrast(text, ground) > 7 for text, ground in pairs)
+            grounds.add(tuple(pairs[-1][1]))
+            assert browser.title != "taken over"
+            assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+            assert len(browser.get_screenshot_as_png()) > 20_000
+        assert len(grounds) == 2, "the plots do not follow the reader's scheme"
     assert "Customer" in browser.find_element("tag name", "h1").text

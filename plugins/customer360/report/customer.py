@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from customer360.report.pictures import BLUE, GREEN, GREY, ORANGE, RED
+from customer360.report.pictures import BLUE, GREY, ORANGE, RED
 from customer360.report.reading import Row, exists, read
 from customer360.warehouse import Connection, scalar
 
@@ -22,6 +22,8 @@ class CustomerStory:
     asked_key: int
     figures: Row
     loyalty: Row
+    descriptions: dict[str, str]
+    """What each column of customer_loyalty is, as the database says it."""
     churn: Row
     timeline: go.Figure
     events: list[Row]
@@ -41,6 +43,7 @@ def tell(connection: Connection, asked_key: int) -> CustomerStory | None:
         asked_key=asked_key,
         figures=figures[0],
         loyalty=_one(connection, "customer_loyalty", key),
+        descriptions=_descriptions(connection, "customer_loyalty"),
         churn=_one(connection, "customer_churn", key),
         timeline=_timeline(events),
         events=events,
@@ -65,6 +68,18 @@ def _one(connection: Connection, table: str, key: int) -> Row:
         return {}
     found = read(connection, f"select * from marts.{table} where customer_key = %s", [key])
     return found[0] if found else {}
+
+
+def _descriptions(connection: Connection, table: str) -> dict[str, str]:
+    described = read(
+        connection,
+        """
+        select attname as name, col_description(attrelid, attnum) as text from pg_attribute
+        where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+        """,
+        [f"marts.{table}"],
+    )
+    return {row["name"]: row["text"] or "" for row in described}
 
 
 def _listed(connection: Connection, table: str, key: int, order: str) -> list[Row]:
@@ -118,12 +133,13 @@ def _timeline(events: list[Row]) -> go.Figure:
             text=[event["what"] for event in chosen],
             hovertemplate="%{x|%d %b %Y}: %{text}<extra></extra>",
         )
+    # Lanes keep their order whichever of them are empty.
+    figure.update_yaxes(categoryorder="array", categoryarray=["ticket", "visit", "refund", "order"])
     figure.update_layout(
         template="plotly_white",
         font={"family": "system-ui, sans-serif", "size": 14},
-        margin={"l": 70, "r": 20, "t": 20, "b": 50},
-        height=320,
-        legend={"orientation": "h", "y": 1.15},
-        colorway=[GREEN],
+        margin={"l": 70, "r": 20, "t": 20, "b": 40},
+        height=280,
+        showlegend=False,
     )
     return figure

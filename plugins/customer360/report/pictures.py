@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -14,8 +14,10 @@ from customer360.warehouse import Connection
 # Told apart by people who see colours differently, on white and on black (Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8A8A"
 
-# More cohorts than these are not read in one picture.
-_COHORTS = 24
+# More months, and more cohorts, than these are not read in one picture.
+_MONTHS = _COHORTS = 24
+# Up to here a cell is wide enough for its figure; beyond, the scale tells.
+_LABELLED_MONTHS = 16
 # Over how long movements between stages and tiers are shown.
 _MOVEMENT_DAYS = 90
 
@@ -31,8 +33,8 @@ class Picture:
     title: str
     sentence: str
     figure: go.Figure | None = None
-    rows: list[Row] = field(default_factory=list)
-    """Figures that are better read than seen, as a table under the picture."""
+    tables: tuple[list[Row], ...] = ()
+    """Figures that are better read than seen, under the picture."""
 
 
 def all_pictures(connection: Connection) -> list[Picture]:
@@ -46,10 +48,29 @@ def all_pictures(connection: Connection) -> list[Picture]:
 
 
 def state_of_the_shop(connection: Connection) -> Row:
-    """What the report was made of: the publication, the day, how many customers and orders."""
-    return read(
-        connection,
-        """
+    """What the report was made of: the publication and the day, and the figures one looks at first.
+
+    Figures of daily tables are null until those are published.
+    """
+    state: Row = {"repeat_share": None, "vip_at_risk_count": None, "open_alert_count": None}
+    if exists(connection, "marts.customer_loyalty"):
+        state |= read(
+            connection,
+            """
+            select (count(*) filter (where is_repeat_buyer))::numeric
+                    / nullif(count(*) filter (where purchase_day_count_365d > 0), 0) as repeat_share,
+                case when count(is_vip_at_risk) > 0 then count(*) filter (where is_vip_at_risk) end as vip_at_risk_count
+            from marts.customer_loyalty
+            """,
+        )[0]
+    if exists(connection, "marts.customer_alerts"):
+        alerts = "select count(*) as open_alert_count from marts.customer_alerts where closed_on is null"
+        state |= read(connection, alerts)[0]
+    return (
+        state
+        | read(
+            connection,
+            """
         select
             (select max(publication_id) from ops.publications) as publication_id,
             (select max(published_at) from ops.publications) as published_at,
@@ -59,7 +80,8 @@ def state_of_the_shop(connection: Connection) -> Row:
             coalesce(sum(net_amount), 0) as net_amount
         from marts.customer_360
         """,
-    )[0]
+        )[0]
+    )
 
 
 def revenue_and_refunds(connection: Connection) -> Picture:
@@ -69,8 +91,11 @@ def revenue_and_refunds(connection: Connection) -> Picture:
         """
         select date_trunc('month', revenue_on)::date as month, sum(net_amount + refunded_net_amount) as sold,
             sum(refunded_net_amount) as refunded, sum(net_amount) as net
-        from marts.fct_daily_revenue group by 1 order by 1
+        from marts.fct_daily_revenue
+        where revenue_on > (select max(revenue_on) from marts.fct_daily_revenue) - make_interval(months => %s)
+        group by 1 order by 1
         """,
+        [_MONTHS],
     )
     if not months:
         return _empty(revenue_and_refunds, "No order is published yet.")
@@ -108,22 +133,31 @@ def cohort_retention(connection: Connection) -> Picture:
     months = range(1, max(row["month_number"] for row in cells) + 1)
     rates = {(row["cohort_month"], row["month_number"]): float(row["retention_rate"]) for row in cells}
     figure = _figure("months since the first purchase", "month of the first purchase")
+    grid = [[rates.get((cohort, month)) for month in months] for cohort in cohorts]
     figure.add_heatmap(
-        x=list(months),
-        y=[f"{cohort:%Y-%m}" for cohort in cohorts],
-        z=[[rates.get((cohort, month)) for month in months] for cohort in cohorts],
-        colorscale="Blues",
+        x=[str(month) for month in months],
+        y=[f"{cohort:%b %Y}" for cohort in cohorts],
+        z=grid,
+        text=[["" if rate is None else f"{100 * rate:.0f}" for rate in line] for line in grid],
+        texttemplate="%{text}" if len(months) <= _LABELLED_MONTHS else None,
+        textfont_size=11,
+        xgap=1,
+        ygap=1,
         zmin=0,
+        showscale=len(months) > _LABELLED_MONTHS,
         colorbar_tickformat=".0%",
+        hoverongaps=False,
         hovertemplate="%{y}, month %{x}: %{z:.1%}<extra></extra>",
     )
+    figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(type="category", showgrid=False, autorange="reversed", title_text="")
     first = [row for row in cells if row["month_number"] == 1]
     back = sum(row["customer_count"] * float(row["retention_rate"]) for row in first)
     share = back / sum(row["customer_count"] for row in first) if first else None
     return _drawn(
         cohort_retention,
-        f"{percent(share, 1)} bought again in the month after their first purchase; a month that has not ended is "
-        "empty.",
+        f"{percent(share, 1)} bought again in the month after their first purchase. In per cent; a month that "
+        "has not ended is empty.",
         figure,
     )
 
@@ -153,8 +187,8 @@ def value_concentration(connection: Connection) -> Picture:
         x=[top],
         y=[float(found["top20_value_share"])],
         mode="markers+text",
-        text=[f"{percent(top)} bring {percent(found['top20_value_share'])}"],
-        textposition="bottom right",
+        text=[f"  {percent(top)} bring {percent(found['top20_value_share'])}"],
+        textposition="middle right",
         name="top fifth",
         marker={"color": RED, "size": 11},
     )
@@ -189,18 +223,30 @@ def rfm_map(connection: Connection) -> Picture:
         x=list(scores),
         y=list(scores),
         z=[[cell["customers"] if cell else 0 for cell in line] for line in grid],
-        text=[[f"{cell['rfm_segment']}<br>{cell['customers']:,}" if cell else "" for cell in line] for line in grid],
+        text=[
+            [f"{cell['rfm_segment'].replace('_', ' ')}<br>{cell['customers']:,}" if cell else "" for cell in line]
+            for line in grid
+        ],
         texttemplate="%{text}",
-        colorscale="Blues",
+        textfont_size=11,
+        xgap=2,
+        ygap=2,
+        showscale=False,
         hovertemplate="recency %{y}, frequency %{x}: %{z:,} customers<extra></extra>",
     )
-    figure.update_layout(height=520)
+    figure.update_xaxes(showgrid=False, dtick=1)
+    figure.update_yaxes(showgrid=False, dtick=1)
     segments: dict[str, int] = {}
     for row in cells:
         segments[row["rfm_segment"]] = segments.get(row["rfm_segment"], 0) + row["customers"]
     largest = max(segments, key=lambda segment: segments[segment])
     share = segments[largest] / sum(segments.values())
-    return _drawn(rfm_map, f"The largest segment is {largest}: {percent(share, 1)} of those who have ordered.", figure)
+    return _drawn(
+        rfm_map,
+        f"The largest segment is {largest.replace('_', ' ')}: {percent(share, 1)} of those who have ordered. "
+        "5 is the best fifth of each measure.",
+        figure,
+    )
 
 
 def lifecycle_flow(connection: Connection) -> Picture:
@@ -256,26 +302,27 @@ def complaint_recovery(connection: Connection) -> Picture:
         (severity, handling) for severity in ("minor", "major") for handling in ("fast", "slow", "unresolved", "silent")
     ]
     present = [key for key in order if key in names]
-    labels = [f"{handling} ({severity})" for severity, handling in present]
     chosen = [names[key] for key in present]
-    rates = [None if row["came_back_rate"] is None else float(row["came_back_rate"]) for row in chosen]
-    figure = _figure("handling of the complaint", "came back within 90 days")
+    labels = [f"{row['severity']}, {row['handling']} (n = {row['decided_complaint_count']:,})" for row in chosen]
+    figure = _figure("came back within 90 days", "")
     figure.add_bar(
-        x=labels,
-        y=rates,
+        y=labels,
+        x=[None if row["came_back_rate"] is None else float(row["came_back_rate"]) for row in chosen],
+        orientation="h",
         name="measured, 95 % interval",
         marker_color=BLUE,
-        text=[f"n = {row['decided_complaint_count']:,}" for row in chosen],
-        error_y={
+        error_x={
             "type": "data",
+            "color": GREY,
             "array": [_distance(row, "high") for row in chosen],
             "arrayminus": [_distance(row, "low") for row in chosen],
         },
     )
     published = _values(chosen, "published_came_back_rate")
     marker = {"symbol": "diamond", "size": 11, "color": ORANGE}
-    figure.add_scatter(x=labels, y=published, mode="markers", name="published (TARP 1986)", marker=marker)
-    figure.update_yaxes(tickformat=".0%", range=[0, 1.05])
+    figure.add_scatter(y=labels, x=published, mode="markers", name="published (TARP 1986)", marker=marker)
+    figure.update_xaxes(tickformat=".0%", range=[0, 1.02])
+    figure.update_yaxes(autorange="reversed")
     return _drawn(
         complaint_recovery,
         f"{number(sum(row['decided_complaint_count'] for row in decided))} complaints and silent failures are old "
@@ -338,10 +385,20 @@ def data_quality_and_freshness(connection: Connection) -> Picture:
     )
     if not feeds:
         return _empty(data_quality_and_freshness, "No file has landed yet.")
-    figure = _figure("feed", "rows")
-    for column, colour in (("loaded", BLUE), ("quarantined", ORANGE), ("refused", RED), ("duplicates", GREY)):
-        figure.add_bar(x=[row["feed"] for row in feeds], y=_values(feeds, column), name=column, marker_color=colour)
-    figure.update_layout(barmode="stack")
+    figure = _figure("share of the landed rows", "")
+    for column, colour in (("quarantined", ORANGE), ("refused", RED), ("duplicates", GREY)):
+        figure.add_bar(
+            y=[row["feed"].replace("_", " ") for row in feeds],
+            x=[float(row[column] / row["landed"]) if row["landed"] else 0 for row in feeds],
+            text=[number(row[column]) if row[column] else "" for row in feeds],
+            name=column,
+            orientation="h",
+            marker_color=colour,
+            hovertemplate="%{y}: %{x:.2%} " + column + "<extra></extra>",
+        )
+    largest = max(float((row["landed"] - row["loaded"]) / row["landed"]) if row["landed"] else 0 for row in feeds)
+    figure.update_xaxes(tickformat=".1%", range=[0, max(1.1 * largest, 0.01)])
+    figure.update_layout(barmode="stack", height=200, legend_traceorder="normal")
     aside = sum(row["quarantined"] + row["refused"] for row in feeds)
     landed = sum(row["landed"] for row in feeds)
     gates = read(
@@ -359,6 +416,7 @@ def data_quality_and_freshness(connection: Connection) -> Picture:
         from ops.freshness order by subject, measure, looked_at desc
         """,
     )
+    shown = ("feed", "files", "landed", "loaded", "quarantined", "refused", "last_landed_at")
     return Picture(
         data_quality_and_freshness.__name__,
         _title(data_quality_and_freshness),
@@ -366,7 +424,7 @@ def data_quality_and_freshness(connection: Connection) -> Picture:
         f"in refused files; in 30 days {number(gates['checks'])} expectations were judged and "
         f"{number(gates['failures'])} did not hold.",
         figure,
-        fresh,
+        ([{name: row[name] for name in shown} for row in feeds], fresh),
     )
 
 
@@ -418,12 +476,15 @@ def _flow(
             + [f"{name} now" for name in after],
             "color": [colours[name] for name in [*before, *after]],
             "pad": 18,
+            "thickness": 14,
+            "line": {"width": 0},
         },
         link={
             "source": [before.index(row["was"] or "new") for row in flows],
             "target": [len(before) + after.index(row["is_now"]) for row in flows],
             "value": [row["customers"] for row in flows],
-            "color": ["rgba(138,138,138,.35)"] * len(flows),
+            "color": [_faint(colours[row["was"] or "new"]) for row in flows],
+            "hovertemplate": "%{source.label} → %{target.label}: %{value:,} customers<extra></extra>",
         },
     )
     moved = sum(row["customers"] for row in flows if row["was"] not in (None, row["is_now"]))
@@ -438,6 +499,12 @@ def _flow(
     return _drawn(draw, said, figure)
 
 
+def _faint(colour: str) -> str:
+    """A colour that others are seen through."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},.35)"
+
+
 def _distance(row: Row, end: str) -> float:
     """How far an end of the interval lies from the rate; 0 without a rate."""
     if row["came_back_rate"] is None:
@@ -449,14 +516,15 @@ def _figure(x: str, y: str, **layout: Any) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         template="plotly_white",
-        font={"family": "system-ui, sans-serif", "size": 14},
-        margin={"l": 70, "r": 20, "t": 20, "b": 60},
-        height=420,
-        legend={"orientation": "h", "y": 1.12},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        margin={"l": 20, "r": 20, "t": 30, "b": 30},
+        height=340,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **layout,
     )
-    figure.update_xaxes(title_text=x)
-    figure.update_yaxes(title_text=y)
+    # As wide as the labels need, and no wider.
+    figure.update_xaxes(title_text=x, automargin=True)
+    figure.update_yaxes(title_text=y, automargin=True)
     return figure
 
 
