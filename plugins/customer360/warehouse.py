@@ -33,9 +33,15 @@ SCHEMAS = (
 
 AIRFLOW_DATABASE = "airflow"
 
-# One number names the lock of "one writer" (design, principle 8) in every session of the database.
+# Advisory locks, by the number that names each in every session of the database; all stand here, as two of one number
+# would wait for each other. (A batch has a lock of its own in the ledger, by two numbers.)
 WRITER_LOCK = 360_001
+"""One writer (design, principle 8)."""
 _MIGRATION_LOCK = 360_002
+INCIDENTS_LOCK = 360_003
+"""One monitor enters what it found: two must not announce twice."""
+SNAPSHOTS_LOCK = 360_004
+"""One fit or evaluation at a time: they share the scratch schemas."""
 
 
 class WriterBusyError(Customer360Error):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,29 @@ def test_tables_of_another_prefix_are_the_same_tables_elsewhere(settings: Settin
     for name, schema in live.items():
         if schema != "candidate":
             assert past[name] == f"asof_20260301_{schema}"
+
+
+FORKED = """
+import os, sys, time
+from pathlib import Path
+from customer360 import transform
+from customer360.settings import Settings
+
+settings = Settings(home=Path(sys.argv[1]))
+transform._manifest(settings, "")
+child = os.fork()
+if child == 0:
+    transform._manifest(settings, "elsewhere")
+    os._exit(0)
+deadline = time.monotonic() + 120
+while not os.waitpid(child, os.WNOHANG)[0]:
+    if time.monotonic() > deadline:
+        os.kill(child, 9)
+        sys.exit("the child waits for ever")
+    time.sleep(0.1)
+"""
+
+
+def test_a_process_forked_from_one_that_has_parsed_can_parse(tmp_path: Path) -> None:
+    """Airflow's tasks are forked from a scheduler that has parsed the models; a fit and a past day parse anew."""
+    subprocess.run([sys.executable, "-c", FORKED, str(tmp_path)], check=True, timeout=240)

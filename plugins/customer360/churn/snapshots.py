@@ -22,14 +22,11 @@ from customer360.churn.features import FEATURE_COLUMNS
 from customer360.errors import Customer360Error
 from customer360.progress import Progress, Silent
 from customer360.settings import Settings
-from customer360.warehouse import Connection, scalar
+from customer360.warehouse import SNAPSHOTS_LOCK, Connection, scalar
 
 PREFIX = "churn_snapshot"
 _SCHEMAS = (PREFIX, f"{PREFIX}_staging", f"{PREFIX}_identity", f"{PREFIX}_intermediate")
 _FACTS = ("fct_orders", "fct_refunds", "fct_sessions", "fct_tickets", "int_customers__featured")
-
-# One fit or evaluation at a time: they share the scratch schemas.
-_SNAPSHOT_LOCK = 360_003
 
 
 class NothingBuiltError(Customer360Error):
@@ -142,7 +139,7 @@ def scratch_schemas(settings: Settings) -> Iterator[None]:
     with warehouse.connect("transformer", settings, autocommit=True) as connection:
         if not scalar(connection, "select to_regclass('candidate.fct_orders')"):
             raise NothingBuiltError("There is no customer yet: nothing has been built.", "Run `c360 run` first.")
-        if not scalar(connection, "select pg_try_advisory_lock(%s)", [_SNAPSHOT_LOCK]):
+        if not scalar(connection, "select pg_try_advisory_lock(%s)", [SNAPSHOTS_LOCK]):
             raise SnapshotsBusyError(
                 "Another fit or evaluation of the churn model is running.",
                 "Try again when it has ended: `c360 status`.",
