@@ -41,6 +41,18 @@ def changed(scope: str, column: str, *, whole: bool) -> str:
     return f"{column} in (select key::{_TYPES[scope]} from ops.dirty where scope = '{scope}')"
 
 
+def moved(
+    table: str, columns: tuple[str, ...], scope: str, scope_key: str, *, now: str | None = None, condition: str = "true"
+) -> str:
+    """SQL: the changed rows of a table as they now are (sign 1) and as they were published (sign -1)."""
+    listed = ", ".join(columns)
+    among = f"{condition} and {changed(scope, scope_key, whole=False)}"
+    return (
+        f"select 1 as sign, {listed} from {now or f'candidate.{table}'} as built where {among} "
+        f"union all select -1, {listed} from marts.{table} where {among}"
+    )
+
+
 def no_row(
     query: str, *, description: str, notes: str, severity: FailureSeverity = FailureSeverity.CRITICAL
 ) -> gxe.UnexpectedRowsExpectation:
@@ -80,11 +92,24 @@ def filled(*columns: str, key: str, among: str, batch: str = "batch_id") -> gxe.
 
 def known_customer(scope: str, key: str, *, whole: bool) -> gxe.UnexpectedRowsExpectation:
     """Every fact belongs to a customer who has a row, or to nobody: those touched, and those of touched customers."""
-    among = f"({changed(scope, key, whole=whole)} or {changed('customer', 'customer_key', whole=whole)})"
+    touched = changed(scope, key, whole=whole)
+    among = f"(select {key}, customer_key, batch_id from {{batch}} as built where {touched})"
+    if not whole:  # of the touched customers only those without a row matter, and `or` would read the whole table
+        among = f"""(
+            select {key}, customer_key, batch_id from {{batch}} as built where {touched}
+            union all
+            select built.{key}, built.customer_key, built.batch_id
+            from (
+                select key::bigint as customer_key from ops.dirty where scope = 'customer' and not exists (
+                    select from candidate.customer_360 as customer where customer.customer_key = dirty.key::bigint)
+            ) as gone
+            inner join {{batch}} as built using (customer_key)
+            where not {touched}
+        )"""
     return no_row(
         f"""
-        select {key}::text as key, batch_id from {{batch}} as fact
-        where {among} and customer_key is not null and not exists (
+        select {key}::text as key, batch_id from {among} as fact
+        where customer_key is not null and not exists (
             select from candidate.customer_360 as customer where customer.customer_key = fact.customer_key)
         """,
         description="the customer exists",

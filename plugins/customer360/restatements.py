@@ -82,7 +82,7 @@ def record(
     connection.execute(
         sql.SQL(
             """
-            with batches (day, batch_id) as ({batches})
+            with batches (day, batch_id) as materialized ({batches})
             insert into ops.restatements (publication_id, table_name, key, figure, old_amount, new_amount, batch_id)
             select {publication}, {name}, m.{key}::text, figure, old_amount, new_amount, {batch}
             from {changes} as c join {target} as m using ({key})

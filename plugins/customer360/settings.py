@@ -46,10 +46,14 @@ class Settings:
         "The landing zone: a folder, or an fsspec URL such as s3://bucket/landing. Empty: landing/ in C360_HOME.",
     )
     business_timezone: str = _setting(
-        "C360_BUSINESS_TIMEZONE", "UTC", "IANA time zone that turns a time into a business date."
+        "C360_BUSINESS_TIMEZONE",
+        "UTC",
+        "IANA time zone that turns a time into a business date. Another one builds all tables anew.",
     )
     reporting_currency: str = _setting(
-        "C360_REPORTING_CURRENCY", "USD", "ISO 4217 code that every published amount is converted to."
+        "C360_REPORTING_CURRENCY",
+        "USD",
+        "ISO 4217 code that every published amount is converted to. Another one builds all tables anew.",
     )
     phone_region: str = _setting(
         "C360_PHONE_REGION", "US", "ISO 3166 region assumed for phone numbers without a country code."
