@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from customer360 import landing, warehouse
 from customer360.feeds import FEEDS
+from customer360.run_log import DIED
 from customer360.settings import Settings
 
 # A batch that was loaded this recently has its event on the way.
@@ -82,8 +83,13 @@ def _unbuilt_feeds(settings: Settings) -> tuple[str, ...]:
             )
             union
             select 'orders' from pause where is_over and exists (select from ops.dirty)
+            union
+            -- Nobody writes now: a run that published and still "runs" died before it could judge that.
+            select 'orders' from (
+                select * from ops.runs where kind in ('build', 'rebuild') order by run_id desc limit 1) as newest
+            where published_at is not null and (state = 'running' or (state = 'failed' and error = %s))
             """,
-            [_LONGEST_PAUSE_MINUTES, _ANNOUNCED_SECONDS],
+            [_LONGEST_PAUSE_MINUTES, _ANNOUNCED_SECONDS, DIED],
         ).fetchall()
     return tuple(sorted(row[0] for row in rows))
 

@@ -23,7 +23,7 @@ import psutil
 import psycopg
 import pytest
 
-from customer360 import server, stack, warehouse
+from customer360 import server, stack, wake, warehouse
 from customer360.airflow_environment import dags_folder, product_environment
 from customer360.run import run_everything
 from customer360.settings import Settings
@@ -159,7 +159,9 @@ def task_processes(shop: Shop) -> list[psutil.Process]:
 @pytest.mark.slow
 def test_a_task_killed_with_no_retry_left_is_one_alert(shop: Shop, reader: Reader) -> None:
     before = last_incident(shop)
+    until(lambda: not wake.is_daily_due(shop.settings), 240, "the day's tables are made")
     shop.pause("sweep_landing")
+    until(lambda: not [run for run in shop.runs() if run[1] in {"running", "queued"}], 120, "nothing else is at work")
     try:
         run_id = shop.api.trigger("refresh_daily")
         deadline = time.monotonic() + 400
@@ -183,7 +185,9 @@ def test_a_task_killed_with_no_retry_left_is_one_alert(shop: Shop, reader: Reade
     run_id = shop.api.trigger("refresh_daily")
     assert shop.api.wait_for_run("refresh_daily", run_id, 240) == "success"
     until(
-        lambda: not still_open(shop, before), 60, lambda: f"it closes when the task is done: {still_open(shop, before)}"
+        lambda: not still_open(shop, before),
+        150,
+        lambda: f"it closes when the task is done: {still_open(shop, before)}",
     )
     told = [one for kind in ("task_failed", "run_failed") for one in incidents(shop, kind, since=before)]
     assert len(told) == 1, told

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from customer360 import landing, wake, warehouse
+from customer360.run_log import DIED
 from customer360.settings import Settings
 
 
@@ -143,3 +144,15 @@ def test_a_pass_over_an_empty_warehouse_does_not_count(settings: Settings) -> No
     publication(settings, "daily", minutes_ago=60)
     publication(settings, "live", minutes_ago=10)
     assert wake.is_daily_due(settings)
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_build_that_died_after_its_publication_is_followed_by_one_that_judges_it(
+    settings: Settings, state: str
+) -> None:
+    run(settings, state, minutes_ago=1)
+    assert wake.what_waits(settings).batches_of == (), "it published nothing: nothing is to be judged"
+    write(settings, "update ops.runs set published_at = now(), error = %s", DIED if state == "failed" else None)
+    assert wake.what_waits(settings).batches_of == ("orders",)
+    run(settings, "succeeded", minutes_ago=0)
+    assert wake.what_waits(settings).batches_of == ()
