@@ -1,5 +1,6 @@
 {{ config(
     tags=['daily', 'churn'],
+    pre_hook='{{ plan_for_whole_tables(many_groups=true) }}',
     meta={'primary_key': ['customer_key']}
 ) }}
 
