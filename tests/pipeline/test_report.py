@@ -129,6 +129,15 @@ COLOURS = """
 """
 
 
+def until_drawn(browser: Any, plots: int) -> None:
+    """Await that so many plots have their picture."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    assert plots > 0
+    pictures = ".js-plotly-plot .main-svg:first-child"
+    WebDriverWait(browser, 60).until(lambda page: len(page.find_elements("css selector", pictures)) == plots)
+
+
 def contrast(one: list[float], other: list[float]) -> float:
     """The contrast ratio of two colours (WCAG 2.2): 4.5 is readable, 21 is black on white."""
 
@@ -144,8 +153,6 @@ def contrast(one: list[float], other: list[float]) -> float:
 def test_a_browser_without_a_network_draws_both_pages_in_light_and_dark(
     shop: Settings, browser: Any, tmp_path: Path
 ) -> None:
-    from selenium.webdriver.support.wait import WebDriverWait
-
     browser.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
@@ -161,11 +168,7 @@ def test_a_browser_without_a_network_draws_both_pages_in_light_and_dark(
             media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
             browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
             browser.get(path.as_uri())
-            WebDriverWait(browser, 60).until(
-                lambda page, wanted=expected - library: (
-                    len(page.find_elements("css selector", ".js-plotly-plot .main-svg:first-child")) >= wanted > 0
-                )
-            )
+            until_drawn(browser, expected - library)
             pairs = browser.execute_script(COLOURS)
             assert len(pairs) == expected - library + 1
             assert all(contrast(text, ground) > 7 for text, ground in pairs)
