@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import httpx
 import psutil
@@ -125,6 +126,26 @@ def test_an_idle_wake_up_is_skipped_and_wakes_nobody(shop: Shop, without_sweep: 
     assert others["total_entries"] > 0, "this would be seen if it were there"
 
 
+def test_a_build_may_be_cleared_run_again_and_run_twice_at_once(shop: Shop, without_sweep: None) -> None:
+    name = shop.land("orders")
+    shop.until_done([name], 240)
+    publications = marts_publications(shop)
+    twice = [shop.api.trigger("build_customer_360") for _ in range(2)]
+    assert [shop.api.wait_for_run("build_customer_360", run_id, 240) for run_id in twice] == ["success", "success"]
+    shop.api.post(
+        "/dags/build_customer_360/clearTaskInstances",
+        {"dry_run": False, "dag_run_id": twice[0], "only_failed": False},
+    )
+    assert shop.api.wait_for_run("build_customer_360", twice[0], 240) == "success"
+    assert marts_publications(shop) == publications, "there was nothing to publish"
+
+
+def marts_publications(shop: Shop) -> int:
+    with warehouse.connect("oncall", shop.settings) as connection:
+        counted = "select count(*) from ops.publications where kind = 'live'"
+        return int(warehouse.scalar(connection, counted))
+
+
 def test_a_second_up_changes_nothing(shop: Shop) -> None:
     before = stack.running(shop.settings)
     assert set(before) == set(stack.COMPONENTS)
@@ -152,6 +173,29 @@ def test_runbooks_and_data_docs_are_shown_inside_airflow(shop: Shop) -> None:
     assert docs.status_code == httpx.codes.OK
     assert "connect-src 'none'" in docs.headers["content-security-policy"] or "No gate has written" in docs.text
     assert client.get("/customer360/data-docs/..%2f..%2froles.json").status_code == httpx.codes.NOT_FOUND
+
+
+def test_the_report_is_shown_inside_airflow(shop: Shop) -> None:
+    client = httpx.Client(base_url=shop.api.address, cookies={"_token": shop.api.token()}, timeout=60)
+    shown = client.get("/customer360/report/")
+    assert shown.status_code == httpx.codes.OK
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    assert '<section id="value_concentration">' in shown.text
+    with warehouse.connect("bi_reader", shop.settings) as connection:
+        key = warehouse.scalar(connection, "select min(customer_key) from marts.customer_360")
+    assert f"<h1>Customer {key}</h1>" in client.get(f"/customer360/report/customer/{key}").text
+    assert "No published customer has the key 0" in client.get("/customer360/report/customer/0").text
+
+
+def test_a_past_day_asked_for_in_the_form_gets_a_schema_of_its_own(shop: Shop) -> None:
+    day = shop.settings.today() - timedelta(days=10)
+    run_id = shop.api.trigger("refresh_daily", {"as_of_on": day.isoformat()})
+    assert shop.api.wait_for_run("refresh_daily", run_id, 240) == "success"
+    with warehouse.connect("bi_reader", shop.settings) as connection:
+        past = f"select distinct as_of_on from asof_{day:%Y%m%d}.customer_loyalty"
+        assert connection.execute(warehouse.query(past)).fetchall() == [(day,)]
+        published = connection.execute("select as_of_on from ops.publications where as_of_on is not null").fetchall()
+    assert (day,) not in published
 
 
 def test_every_task_links_its_runbook(shop: Shop) -> None:
