@@ -103,7 +103,7 @@ def _insert(settings: Settings, feed: str, select: str) -> int:
 def land_nothing_new(settings: Settings) -> None:
     """One order that is known already."""
     fields = ", ".join(_ORDER_FIELDS)
-    _insert(settings, "orders", f"select 1, {fields} from raw.orders where order_id = 'O1' limit 1")
+    _insert(settings, "orders", f"select 1, {fields} from raw.orders where order_id = 'O5000' limit 1")
 
 
 def land_increment(settings: Settings, customers: int, touched: int, number: int) -> list[str]:

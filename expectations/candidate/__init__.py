@@ -97,14 +97,13 @@ def known_customer(scope: str, key: str, *, whole: bool) -> gxe.UnexpectedRowsEx
     if not whole:  # of the touched customers only those without a row matter, and `or` would read the whole table
         among = f"""(
             select {key}, customer_key, batch_id from {{batch}} as built where {touched}
-            union all
+            union
             select built.{key}, built.customer_key, built.batch_id
             from (
                 select key::bigint as customer_key from ops.dirty where scope = 'customer' and not exists (
                     select from candidate.customer_360 as customer where customer.customer_key = dirty.key::bigint)
             ) as gone
             inner join {{batch}} as built using (customer_key)
-            where not {touched}
         )"""
     return no_row(
         f"""
