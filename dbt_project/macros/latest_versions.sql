@@ -79,7 +79,7 @@ latest as (
 
 {#
   What raw has let go of (docs/decisions/0009). A frozen record is one more version of its id: a newer one in raw takes
-  its place, and so does one with the same updated_at, as what was let go of cannot be compared any more.
+  its place. One with the same updated_at does not: nearly always it is the same file landed once more.
 
   `frozen_behind`: joins the frozen version of the record to the query of raw's latest versions and keeps those that win.
   `is_frozen_ahead`: in a query of `state.frozen_<feed> as frozen`, whether raw has nothing to put in its place.
@@ -89,7 +89,7 @@ latest as (
 left join {{ source('retention', 'frozen_' ~ feed) }} as frozen
     on frozen.{{ id }} = latest.{{ id }} {%- if is_as_of() %} and frozen.known_at <= {{ known_until() }} {%- endif %}
 where frozen.{{ id }} is null
-    or frozen.updated_at <= {{ 'status_record' if is_as_of() and feed != 'web_sessions' else 'record' }}.updated_at
+    or frozen.updated_at < {{ 'status_record' if is_as_of() and feed != 'web_sessions' else 'record' }}.updated_at
 {%- endmacro %}
 
 {% macro is_frozen_ahead(feed, id, own_time) -%}
@@ -97,7 +97,7 @@ not exists (
         select from {{ source('raw', feed) }} as record
         inner join {{ source('ops', 'batches') }} as batch using (batch_id)
         where record.{{ id }} = frozen.{{ id }}
-            and record.updated_at >= frozen.updated_at
+            and record.updated_at > frozen.updated_at
             and batch.claimed_at is not null
             and batch.state in ('loaded', 'published')
             {%- if is_as_of() %}
@@ -111,14 +111,6 @@ not exists (
     {%- if is_as_of() %}
     and frozen.known_at <= {{ known_until() }}
     {%- endif %}
-{%- endmacro %}
-
-{# Over the versions in raw and the frozen one, in a query with `frozen_behind`. #}
-{% macro versions_with_frozen() -%}
-latest.version_count + coalesce(frozen.version_count - (frozen.updated_at = record.updated_at)::int, 0) as version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    case when frozen.updated_at = record.updated_at then least(latest.known_at, frozen.known_at) else latest.known_at end
-        as known_at
 {%- endmacro %}
 
 {# The identifiers of a frozen record, from the map that has their texts. #}

@@ -44,7 +44,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 )
                 and not exists (
                     select from state.frozen_orders as frozen
-                    where frozen.order_id = fact.order_id and frozen.updated_at > latest.updated_at)
+                    where frozen.order_id = fact.order_id and frozen.updated_at >= latest.updated_at)
                 """,
                 description="total and refunds are those of the latest version that was loaded",
                 notes="Reconciles the money from raw to candidate past every model, order by order.",

@@ -110,6 +110,8 @@ def _print_status(found: Status) -> None:
     due += ["a build of every table"] if found.is_whole_build_due else []
     due += ["today's daily tables"] if found.is_daily_due else []
     _console.print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
+    if found.history_starts_on:
+        _console.print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
     if found.troubled:
         table = _table("batch", "feed", "file", "state", "why", title="batches aside")
         for row in found.troubled:

@@ -7,6 +7,7 @@ so that the answer does not depend on a monitor that runs.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -14,6 +15,7 @@ from psycopg.rows import dict_row
 from customer360 import landing, wake, warehouse
 from customer360.feeds import FEEDS
 from customer360.oncall import airflow_conditions, conditions, freshness, incidents
+from customer360.retention import history_starts_on
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query, scalar
 
@@ -31,6 +33,8 @@ class Status:
     """Who holds the writer lock now; empty if nobody."""
     is_daily_due: bool
     is_whole_build_due: bool
+    history_starts_on: date | None = None
+    """What was known before this day has left raw and is frozen; null: raw has all."""
     feeds: list[Row] = field(default_factory=list)
     dirty: dict[str, int] = field(default_factory=dict)
     troubled: list[Row] = field(default_factory=list)
@@ -57,6 +61,7 @@ def status(settings: Settings) -> Status:
             is_daily_due=wake.is_daily_due(settings),
             is_whole_build_due=not scalar(connection, "select exists (select from ops.live_build)")
             and scalar(connection, "select exists (select from ops.batches where claimed_at is not null)"),
+            history_starts_on=history_starts_on(connection),
             feeds=_feeds(connection, settings),
             dirty=dict(connection.execute("select scope, count(*) from ops.dirty group by scope").fetchall()),
             troubled=_rows(connection, _TROUBLED),

@@ -21,6 +21,7 @@ from customer360.daily import refresh_daily
 from customer360.errors import Customer360Error
 from customer360.progress import Silent
 from customer360.settings import Settings
+from customer360.status import status
 from customer360.verify import verify
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import at, load_all, order, rows, session, ticket
@@ -136,7 +137,9 @@ def test_a_second_tidy_of_the_day_changes_nothing_and_a_dry_run_never_does(setti
     planned = tidy(settings, dry_run=True)
     assert ids(settings, "support_tickets", "ticket_id") == ["t1", "t1"]
     assert rows(settings, "select count(*) from state.freezes", role="transformer") == [(0,)]
+    assert status(settings).history_starts_on is None
     assert tidy(settings) == planned
+    assert status(settings).history_starts_on == STARTS_ON
     again = tidy(settings)
     assert (again.count, again.retired_rows, again.history_starts_on) == (0, 0, STARTS_ON)
     told = "select history_starts_on, order_count, session_count, ticket_count, retired_rows, acted_by, because"
@@ -195,6 +198,28 @@ def test_a_late_correction_of_a_frozen_record_counts_and_freezes_again(settings:
     build(settings, "test")
     assert published(settings) == before
     assert_holds(settings)
+
+
+def test_a_frozen_version_that_is_landed_once_more_changes_nothing(settings: Settings) -> None:
+    before = published(settings)
+    tidy(settings)
+    build(settings, "test")
+    load_all(settings, OLD, is_history=True)
+    other = order("o4", day=3, currency="XXX", customer_id="C-2", total="7.00")  # another content of the same version
+    load_all(settings, [other], is_history=True)
+    assert build(settings, "test").tables == {}
+    assert published(settings) == before
+    assert_holds(settings)
+    assert tidy(settings).retired_rows == 10
+
+
+def test_a_record_whose_identifier_would_be_read_as_another_one_stays(settings: Settings) -> None:
+    unstable = "Jose\u200b\u0301"  # without the invisible character its accent would join the letter before it
+    load_all(settings, [order("o5", customer_id=unstable), order("o6", customer_id="José")], is_history=True)
+    build(settings, "test")
+    assert tidy(settings).frozen["orders"] == 4
+    assert "o5" in ids(settings, "orders", "order_id")
+    assert "o6" not in ids(settings, "orders", "order_id")
 
 
 def test_a_late_correction_is_told_with_its_batch(settings: Settings) -> None:

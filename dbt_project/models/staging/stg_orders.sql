@@ -40,7 +40,9 @@ select
     record.extra,
     record.batch_id,
     record.row_number,
-    {{ versions_with_frozen() }}
+    latest.version_count + coalesce(frozen.version_count, 0) as version_count,
+    coalesce(latest.has_version_conflict, false) as has_version_conflict,
+    latest.known_at
 from latest
 inner join {{ source('raw', 'orders') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
