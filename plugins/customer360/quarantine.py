@@ -24,7 +24,7 @@ from customer360.feeds import FEEDS, Feed, feed_named
 from customer360.gates import LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.readers import UnreadableFileError
-from customer360.records import Chunk, loads, masked, shown
+from customer360.records import RECORD, Chunk, loads, masked, shown
 from customer360.rows_to_copy import csv_of
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
@@ -358,11 +358,19 @@ def _release_corrected(connection: Connection, corrected: Path, who: str, why: s
     outcome.not_open = sorted(set(records) - set(found))
     by_batch: dict[int, list[Row]] = {}
     for one in found.values():
+        if not records[one.quarantine_id]:
+            outcome.still_bad[one.quarantine_id] = [_NOT_FILLED_IN]
+            continue
         by_batch.setdefault(one.batch_id, []).append(one)
     for batch_id, rows in by_batch.items():
         texts = [readers.dumps(records[one.quarantine_id]).decode() for one in rows]
         chunk = readers.read_again(FEEDS[rows[0].feed], {"format": "jsonl"}, texts)
-        _let_in(connection, batch_id, rows, chunk, frozenset(), who, why, outcome)
+        _let_in(connection, batch_id, rows, chunk, frozenset(), who, why, outcome, is_corrected=True)
+
+
+_NOT_FILLED_IN = Reason(
+    "readable", RECORD, f"the record is as it came: write what {RECORD_COLUMN} says into the fields' own columns"
+)
 
 
 def _corrected_records(corrected: Path) -> dict[int, dict[str, Any]]:
@@ -431,6 +439,8 @@ def _let_in(
     who: str,
     why: str,
     outcome: ReleaseOutcome,
+    *,
+    is_corrected: bool = False,
 ) -> None:
     """Judge the records of one batch again, load the good ones in a release batch, and close their rows."""
     batch = ledger.batch(connection, origin)
@@ -445,10 +455,11 @@ def _let_in(
     }
     for place, found in bad.items():
         outcome.still_bad[rows[place].quarantine_id] = found
-        connection.execute(
-            "update quarantine.rows set reasons = %s::jsonb where quarantine_id = %s",
-            [json.dumps([reason.as_json() for reason in found]), rows[place].quarantine_id],
-        )
+        if not is_corrected:  # a correction that did not help is not kept, and so neither is what the gate said of it
+            connection.execute(
+                "update quarantine.rows set reasons = %s::jsonb where quarantine_id = %s",
+                [json.dumps([reason.as_json() for reason in found]), rows[place].quarantine_id],
+            )
     good = [place for place in range(len(rows)) if place not in bad]
     if not good:
         return

@@ -254,9 +254,17 @@ def _within_money_limit(typed: pa.Array, problems: Problems) -> tuple[pa.Array, 
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?\Z", re.ASCII)
 
 
+_SEPARATED = re.compile(r"[+-]?\d[\d., ']*,[\d., ']*\d\Z", re.ASCII)
+
+
+def _no_number(text: str) -> str:
+    hint = " (decimals stand after a point, thousands are not separated)" if _SEPARATED.match(text) else ""
+    return f"is not a number: {shown(text)}{hint}"
+
+
 def _why_no_money(text: str) -> str:
     if not _DECIMAL.match(text):
-        return f"is not a number: {shown(text)}"
+        return _no_number(text)
     value = Decimal(text)
     if value.is_finite() and value != 0 and value.adjusted() >= 16:
         return "is larger than 16 digits before the decimal point"
@@ -269,7 +277,7 @@ def _number_from_text(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:
 
 
 def _why_no_number(text: str) -> str:
-    return f"is out of range: {shown(text)}" if _DECIMAL.match(text) else f"is not a number: {shown(text)}"
+    return f"is out of range: {shown(text)}" if _DECIMAL.match(text) else _no_number(text)
 
 
 def _integer_from_text(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:

@@ -240,6 +240,10 @@ class ExpectOneOf(RowExpectation):
 
     def explain(self, chunk: Chunk, row: int) -> str:
         wanted = self.called or "one of " + ", ".join(self.choices)
+        text = str(chunk.columns[self.column][row].as_py())
+        for choice in self.choices:
+            if choice.lower() == text.strip().lower():
+                return f"{self.column} is not {wanted}: {text.strip()} must be written {choice}"
         return f"{self.column} is not {wanted}: {_value(chunk, self.column, row)}"
 
 

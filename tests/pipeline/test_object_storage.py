@@ -58,3 +58,19 @@ def test_a_bucket_keeps_both_contents_of_a_name(bucket: Settings, tmp_path: Path
     first = landing.files(bucket, "orders")[0]
     landing.remove(bucket, first.location)
     assert len(landing.files(bucket, "orders")) == 1
+
+
+def test_a_corrected_file_in_a_bucket_is_read_and_removed(bucket: Settings) -> None:
+    import boto3
+
+    name = bucket.landing.split("/")[2]
+    store = boto3.client("s3")
+    store.put_object(Bucket=name, Key="landing/corrections/fixed.jsonl", Body=b"{}\n")
+    with landing.correction(bucket, "fixed.jsonl") as path:
+        assert path.read_bytes() == b"{}\n"
+        assert path.name == "fixed.jsonl"
+    assert not path.exists()
+    landing.remove_correction(bucket, "fixed.jsonl")
+    with pytest.raises(landing.LandingError, match="cannot be read"), landing.correction(bucket, "fixed.jsonl"):
+        pass
+    assert landing.files(bucket) == []

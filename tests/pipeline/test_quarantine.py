@@ -111,10 +111,32 @@ def test_a_released_row_goes_through_the_gate_again(settings: Settings, tmp_path
     path.write_text(json.dumps(first | {"status": "paid"}) + "\n" + json.dumps(second | {"country": "UK"}) + "\n")
     outcome = quarantine.release(settings, corrected=path, **WHO)
     assert (outcome.released, len(outcome.still_bad)) == (1, 1)
-    assert reasons(settings)[2] == [
+    (still,) = outcome.still_bad.values()
+    assert [reason.message for reason in still] == [
         "status is not one of placed, paid, shipped, delivered, cancelled, returned: lost",
         "country is not an ISO 3166-1 alpha-2 country code: UK",
     ]
+    assert reasons(settings)[2] == [still[0].message], "the row is as it came, and so are its reasons"
+    assert_balanced(settings)
+
+
+def test_a_record_that_could_not_be_taken_apart_must_be_filled_in(settings: Settings, tmp_path: Path) -> None:
+    ingest_one(settings, "orders", "a.csv", csv_text([order(1)]) + b"o2,too,few\n")
+    path = tmp_path / "fix.csv"
+    export(settings, path)
+    outcome = quarantine.release(settings, corrected=path, **WHO)
+    assert outcome.released == 0
+    (still,) = outcome.still_bad.values()
+    assert "write what record_as_it_came says into the fields' own columns" in still[0].message
+    with path.open(newline="") as stream:
+        (line,) = csv.DictReader(stream)
+    line |= {name: str(value) for name, value in order(2).items() if name != "items"}
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, line)
+        writer.writeheader()
+        writer.writerow(line)
+    assert quarantine.release(settings, corrected=path, **WHO).released == 1
+    assert sorted(raw_rows(settings, "orders", "order_id")) == [("o1",), ("o2",)]
     assert_balanced(settings)
 
 
