@@ -198,4 +198,4 @@ def test_random_histories_end_as_the_model_says(embedded: Settings) -> None:
 
 @pytest.mark.slow
 def test_long_random_histories_end_as_the_model_says(embedded: Settings) -> None:
-    _run(embedded, examples=150, steps=25)
+    _run(embedded, examples=40, steps=25)
