@@ -72,7 +72,7 @@ def _empty(shop: Shop) -> None:
     with warehouse.connect("owner", shop.settings) as owner:
         owner.execute(
             "truncate state.identity_decisions, state.identity_decision_members, state.customer_key_map, "
-            "state.customer_key_crosswalk restart identity"
+            "state.customer_key_crosswalk restart identity cascade"  # frozen records name keys of the map
         )
     tables = ("stg_orders", "stg_web_sessions", "stg_support_tickets")
     shop.connection.execute(query(f"truncate {', '.join(f'staging.{table}' for table in tables)}"))
