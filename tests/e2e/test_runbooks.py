@@ -288,7 +288,7 @@ def test_every_command_of_a_runbook_works_in_its_situation(shop: Shop, scene: Sc
             execute(command, scene)
     if "run" in scene.values:
         assert shop.api.wait_for_run(runbook, scene.values["run"], 900) == "success"
-    if "landed" in scene.values:
+    if "landed" in scene.values and (runbook, number) != ("unhold_batch", 1):  # its end is to be held
         for dag in WATCHING:
             shop.pause(dag, paused=False)
         shop.until_done([scene.values["landed"]], 240)
