@@ -18,6 +18,8 @@ from customer360.warehouse import query
 from expectations.marts import customer_360_history
 from tests.pipeline.shop import load_all, order
 
+pytestmark = pytest.mark.builds
+
 DAY = date(2026, 6, 30)
 NEXT = DAY + timedelta(days=1)
 

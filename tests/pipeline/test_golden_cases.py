@@ -7,11 +7,15 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from customer360.build import build
 from customer360.daily import refresh_daily
 from customer360.settings import Settings
 from customer360.verify import verify
 from tests.pipeline.shop import Record, load_all, order, rows, session, ticket
+
+pytestmark = pytest.mark.builds
 
 
 def one(settings: Settings, columns: str, where: str = "true") -> tuple[Any, ...]:
