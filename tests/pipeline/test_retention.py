@@ -25,8 +25,6 @@ from customer360.status import status
 from customer360.verify import verify
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import at, load_all, order, rows, session, ticket
-
-pytestmark = pytest.mark.builds
 from tests.pipeline.shop import load as load_batch
 
 pytestmark = pytest.mark.builds
