@@ -1,6 +1,6 @@
 """Each runbook's commands are executed in the situation that the runbook is for, and mend it.
 
-Those that start, stop or ask Airflow are executed on a real stack by tests/e2e/test_runbooks.py.
+Those that start, stop or ask Airflow are executed on a real stack by tests/e2e/test_runbooks_on_airflow.py.
 """
 
 from __future__ import annotations
