@@ -6,11 +6,11 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from customer360 import __version__
 from customer360.errors import Customer360Error
+from customer360.terminal import errors
 
 app = typer.Typer(
     name="c360",
@@ -19,7 +19,6 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
-_errors = Console(stderr=True)
 
 
 @app.callback()
@@ -41,25 +40,24 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except Customer360Error as error:
-        _errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+        errors().print(f"[bold red]Error:[/] {escape(str(error))}")
         if error.next_step:
-            _errors.print(f"[bold]Next:[/] {escape(error.next_step)}", highlight=False)
+            errors().print(f"[bold]Next:[/] {escape(error.next_step)}")
         sys.exit(error.exit_code)
     except psycopg.Error as error:
         # Its first line alone: the others may quote a row.
         said = error.diag.message_primary or str(error).partition("\n")[0]
-        _errors.print(f"[bold red]Error:[/] The warehouse says: {escape(said)}", highlight=False)
+        errors().print(f"[bold red]Error:[/] The warehouse says: {escape(said)}")
         outdated = isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn)
-        _errors.print(
+        errors().print(
             "[bold]Next:[/] "
             + (
                 "The warehouse is older than this program: run `c360 up`, which brings it up to date and loses nothing."
                 if outdated
                 else "Run the same command again; if it repeats, `c360 status` and docs/runbooks/warehouse_away.md."
             ),
-            highlight=False,
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        _errors.print("Stopped. Nothing is half done: run the same command again to go on.")
+        errors().print("Stopped. Nothing is half done: run the same command again to go on.")
         sys.exit(130)

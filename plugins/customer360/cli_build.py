@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from customer360.settings import get_settings
+from customer360.terminal import out
 
 if TYPE_CHECKING:
     from customer360.build import RunSummary
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from customer360.verify import Report
     from customer360.why import Story
 
-_console = Console()
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
@@ -62,7 +61,7 @@ def run(
             summary = run_everything(settings, day, progress, full_refresh=full_refresh)
         for batch in (*summary.loaded.refused, *summary.loaded.failed):
             told = Text.assemble((batch.state, "bold red"), f" {batch.feed}/{batch.file_name}: {batch.error}")
-            _console.print(told, highlight=False)
+            out().print(told)
         for one in summary.runs:
             _print_run(one)
     if not summary.is_complete:
@@ -78,7 +77,7 @@ def _table(*columns: str, title: str = "") -> Table:
 
 def _print_run(summary: RunSummary) -> None:
     if not summary.tables:
-        _console.print(f"{str(summary).capitalize()}.", highlight=False)
+        out().print(f"{str(summary).capitalize()}.")
         return
     title = f"run {summary.run_id}, {summary.kind}"
     title += f" of {summary.as_of_on}" if summary.as_of_on else f": {summary.batch_count} batches"
@@ -86,7 +85,7 @@ def _print_run(summary: RunSummary) -> None:
     table = _table("table", "added", "changed", "removed", title=title)
     for name, change in sorted(summary.tables.items()):
         table.add_row(name, f"{change.added:,}", f"{change.changed:,}", f"{change.removed:,}")
-    _console.print(table)
+    out().print(table)
 
 
 def status(json: JsonOption = False) -> None:
@@ -105,20 +104,20 @@ def _print_status(found: Status) -> None:
     for row in found.feeds:
         counts = ("files_waiting", "unfinished", "loaded", "published", "held", "failed", "refused", "quarantined_rows")
         feeds.add_row(row["feed"], *(f"{row[name]:,}" if row[name] else "·" for name in counts))
-    _console.print(feeds)
+    out().print(feeds)
     due = [f"{count:,} {scope} keys" for scope, count in sorted(found.dirty.items())]
     due += ["a build of every table"] if found.is_whole_build_due else []
     due += ["today's daily tables"] if found.is_daily_due else []
-    _console.print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
+    out().print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
     if found.history_starts_on:
-        _console.print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
+        out().print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
     if found.troubled:
         table = _table("batch", "feed", "file", "state", "why", title="batches aside")
         for row in found.troubled:
             table.add_row(
                 str(row["batch_id"]), row["feed"], Text(row["file_name"]), row["state"], Text(row["error"] or "")
             )
-        _console.print(table)
+        out().print(table)
     if found.runs:
         table = _table("run", "kind", "state", "started", "seconds", "batches", "publication", title="last runs")
         for row in found.runs:
@@ -128,27 +127,24 @@ def _print_status(found: Status) -> None:
                 str(row["run_id"]), row["kind"], Text(row["state"], colour), f"{row['started_at']:%Y-%m-%d %H:%M:%S}",
                 seconds, str(row["batch_count"]), str(row["publication_id"] or ""),
             )  # fmt: skip
-        _console.print(table)
+        out().print(table)
     for row in found.readers:
-        _console.print(
-            f"{row['role']} ({row['application']}) has a query open for {row['seconds']} s.", highlight=False
-        )
+        out().print(f"{row['role']} ({row['application']}) has a query open for {row['seconds']} s.")
     if not found.incidents:
-        _console.print("[green]Nothing is wrong.[/]")
+        out().print("[green]Nothing is wrong.[/]")
     for row in found.freshness:
         if not row["is_fresh"]:
             budget = max(0.0, row["budget_left"])
-            _console.print(
+            out().print(
                 f"{row['subject']} is stale ({row['measure']}): {row['age_minutes']:,.0f} minutes, objective "
                 f"{row['objective_minutes']:,}; {budget:.0%} of its error budget of 28 days is left",
-                highlight=False,
             )
     for row in found.incidents:
         number = f" (incident {row['incident_id']} since {row['first_seen_at']:%H:%M:%S})" if row["incident_id"] else ""
-        _console.print(
+        out().print(
             Text(f"{row['severity']}: {row['summary']}{number}", "red" if row["severity"] == "critical" else "yellow")
         )
-        _console.print(f"  fix:  {row['command']}\n  read: {row['runbook']}", highlight=False, markup=False)
+        out().print(f"  fix:  {row['command']}\n  read: {row['runbook']}", markup=False)
 
 
 def verify(
@@ -179,15 +175,15 @@ def _print_report(report: Report) -> None:
         for one in report.money:
             amounts = (one.raw, one.attributed, one.unattributed, one.cancelled, one.difference)
             table.add_row(one.currency, *(f"{amount:,.2f}" for amount in amounts))
-        _console.print(table)
+        out().print(table)
     table = _table("", "what must hold", "counted")
     for check in report.checks:
         table.add_row(Text("✓", "green") if check.holds else Text("✗", "red"), check.name, check.counted)
         if not check.holds:
             table.add_row("", Text("\n".join(check.broken), "red"), Text(check.next_step, "bold"))
-    _console.print(table)
+    out().print(table)
     broken = sum(not check.holds for check in report.checks)
-    _console.print(
+    out().print(
         "[green]Everything holds.[/]" if report.holds else f"[red]{broken} of {len(report.checks)} do not hold.[/]"
     )
 
@@ -210,11 +206,11 @@ def why(
 
 
 def _print_story(story: Story) -> None:
-    _console.print(Text.assemble((story.subject, "bold"), f": {story.answer}"))
+    out().print(Text.assemble((story.subject, "bold"), f": {story.answer}"))
     table: Any = Table.grid(padding=(0, 2))
     for event in story.events:
         when = f"{event.at:%Y-%m-%d %H:%M:%S}" if event.at else ""
         table.add_row(Text(when, "dim"), Text(event.what, "red" if event.is_trouble else ""))
-    _console.print(table)
+    out().print(table)
     if story.next_step:
-        _console.print(f"Next: {story.next_step}", highlight=False, markup=False)
+        out().print(f"Next: {story.next_step}", markup=False)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from customer360.progress import Progress, Silent, Terminal
 from customer360.settings import get_settings
+from customer360.terminal import out
 
 churn_app = typer.Typer(help="The churn model: fit it, judge it, explain a score.", no_args_is_help=True)
-_console = Console()
 
 _DATE = ["%Y-%m-%d"]
 HorizonOption = Annotated[
@@ -64,9 +63,9 @@ def fit(
         typer.echo(json_module.dumps(summary.evaluation, allow_nan=False))
         return
     _show(summary.evaluation)
-    _console.print(f"{summary}. Picture: {summary.picture}", highlight=False, soft_wrap=True)
+    out().print(f"{summary}. Picture: {summary.picture}")
     if not refresh or as_of is not None:
-        _console.print("Next: the daily pass publishes it: `c360 run`.")
+        out().print("Next: the daily pass publishes it: `c360 run`.")
 
 
 @churn_app.command("evaluate")
@@ -116,21 +115,19 @@ def explain(
         else f"{probability:.1%} ({told['churn_band']}) to order nothing for {told['horizon_days']} days"
     )
     why = f", {told['model_status_reason']}" if told["model_status_reason"] else ""
-    _console.print(
+    out().print(
         f"Customer {told['customer_key']} on {told['as_of_on']}: {score}; {told['model_status']}{why}",
-        highlight=False,
-        soft_wrap=True,
     )
     for reason in told["reasons"]:
-        _console.print(f"  +{reason['contribution']:.2f} {reason['code']}: {reason['because']}", highlight=False)
+        out().print(f"  +{reason['contribution']:.2f} {reason['code']}: {reason['because']}")
     if told["features"]:
         table = Table("feature", "family", "value", "contribution", title="What each feature adds to the log-odds")
         for feature in told["features"]:
             value = "unknown" if feature["value"] is None else f"{feature['value']:.2f}"
             table.add_row(feature["feature"], feature["family"], value, f"{feature['contribution']:+.3f}")
-        _console.print(table)
+        out().print(table)
     late = told["is_late_vs_own_cadence"]
-    _console.print(
+    out().print(
         f"Against the customer's own rhythm: {'not known' if late is None else 'late' if late else 'in time'}. "
         "Reasons explain the score, not the cause."
     )
@@ -140,23 +137,21 @@ def _show(report: dict[str, Any]) -> None:
     """An evaluation as a table."""
     tested = f"tested on {report['test_on']}" if report["test_on"] else "not tested"
     table = Table("model", "AUC", "95 %", "Brier", "ECE", "predicted", "churned", "lift", box=None)
-    _console.print(
+    out().print(
         f"No order within {report['horizon_days']} days, {tested}, {report['primary']['n']:,} customers: "
         f"{report['decision']}",
-        highlight=False,
     )
     for model in ("primary", "bgnbd", "hiatus", "frequency"):
         if model in report:
             table.add_row(model, *_cells(report[model]))
-    _console.print(table)
+    out().print(table)
     for step in report["ablation"]:
         gain = step["auc_gain"]
         told = "" if not gain else f", {gain['difference']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
-        _console.print(f"  {step['families']}: AUC {_number(step['auc'])}{told}", highlight=False)
-    _console.print(
+        out().print(f"  {step['families']}: AUC {_number(step['auc'])}{told}")
+    out().print(
         f"Regression: {report['status']}; BG/NBD: {report['bgnbd_status']}; Gamma-Gamma: "
         f"{report['gammagamma_status']}; snapshots: {', '.join(report['snapshots']) or 'none'}",
-        highlight=False,
     )
 
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from customer360.progress import Terminal
 from customer360.settings import Settings, get_settings
+from customer360.terminal import out
 
 if TYPE_CHECKING:
     from customer360 import demo as demonstration
     from customer360 import demo_cdnow
-
-_out = Console()
-if not _out.is_terminal:
-    _out = Console(width=132)  # a log has no width; cut names help nobody
 
 
 def register(app: typer.Typer) -> None:
@@ -35,13 +31,13 @@ def demo(
     if cdnow:
         from customer360 import demo_cdnow
 
-        with Terminal(_out) as progress:
+        with Terminal(out()) as progress:
             compared = demo_cdnow.run_cdnow(settings, progress)
         _print_cdnow(compared)
         return
     from customer360 import demo as demonstration
 
-    with Terminal(_out) as progress:
+    with Terminal(out()) as progress:
         outcome = demonstration.run_demo(settings, progress)
     _print_outcome(settings, outcome)
 
@@ -61,7 +57,7 @@ def _print_outcome(settings: Settings, outcome: demonstration.Outcome) -> None:
     for row in rows:
         preview.add_row(*("" if value is None else str(value) for value in row))
     _print(preview)
-    _out.print(f"\n[bold]Done in {outcome.seconds:.0f} s.[/] The stack stays up; `make down` stops all of it.\n")
+    out().print(f"\n[bold]Done in {outcome.seconds:.0f} s.[/] The stack stays up; `make down` stops all of it.\n")
     print_addresses(stack.addresses(settings))
     _print_next(
         [
@@ -80,7 +76,7 @@ def _print_outcome(settings: Settings, outcome: demonstration.Outcome) -> None:
 
 def _print_landings(outcome: demonstration.Outcome) -> None:
     if not outcome.landings:
-        _out.print("All batches of the sample have landed before; this is what they built.\n")
+        out().print("All batches of the sample have landed before; this is what they built.\n")
         return
     table = Table("seconds", "records", "became", "file", title="From landing to publication", box=None)
     for entry in outcome.landings:
@@ -113,7 +109,7 @@ def _print_cdnow(outcome: demo_cdnow.Outcome) -> None:
     for row in outcome.best:
         best.add_row(*map(str, row))
     _print(best)
-    _out.print(
+    out().print(
         f"\n[bold]Equal to the cent and to the customer[/], in {outcome.seconds:.0f} s. "
         f"The warehouse stays up; `make down` stops it."
     )
@@ -121,12 +117,12 @@ def _print_cdnow(outcome: demo_cdnow.Outcome) -> None:
 
 
 def _print_next(steps: list[tuple[str, str]]) -> None:
-    _out.print("\n[bold]What to try next[/]")
+    out().print("\n[bold]What to try next[/]")
     for command, what in steps:
-        _out.print(f"  {command:<24} [dim]{what}[/]", highlight=False, soft_wrap=True)
+        out().print(f"  {command:<24} [dim]{what}[/]")
 
 
 def _print(table: Table) -> None:
     table.title_justify = "left"
-    _out.print()
-    _out.print(table)
+    out().print()
+    out().print(table)

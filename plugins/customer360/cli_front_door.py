@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from customer360.settings import get_settings
+from customer360.terminal import out
 
-_console = Console()
 BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides it; by default, who runs the command.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -51,13 +50,13 @@ def land(
                     "" if file.name.rsplit("/", 1)[-1] == source.name else f" (as {file.name}: the name was taken)"
                 )
                 told = f"Landed {source.name}{renamed}: {file.location}"
-                _console.print(told, highlight=False, soft_wrap=True, markup=False)
+                out().print(told, markup=False)
     finally:  # what was landed before one was refused is there, and is told
         if json:
             told_files = [{"feed": f.feed, "name": f.name, "location": f.location, "bytes": f.bytes} for f in landed]
             typer.echo(json_module.dumps(told_files))
     if not json:
-        _console.print("Next: the running stack picks it up by itself; without it, `c360 run`.")
+        out().print("Next: the running stack picks it up by itself; without it, `c360 run`.")
 
 
 def ingest(
@@ -80,8 +79,8 @@ def ingest(
         with Terminal() as progress:
             summary = load.ingest(settings, feed, progress)
         if summary.batches:
-            _console.print(_table(summary))
-        _console.print(str(summary).capitalize() + ".")
+            out().print(_table(summary))
+        out().print(str(summary).capitalize() + ".")
     if summary.failed or summary.refused:
         raise typer.Exit(1)
 
@@ -90,7 +89,7 @@ def _table(summary: object) -> Table:
     from customer360.load import IngestSummary
 
     assert isinstance(summary, IngestSummary)  # noqa: S101 - for the type checker
-    table = Table("batch", "feed", "file", "state", "rows", "quarantined", "duplicates", "why")
+    table = Table("batch", "feed", Column("file", overflow="fold"), "state", "rows", "quarantined", "duplicates", "why")
     for batch in summary.batches:
         table.add_row(
             str(batch.batch_id),
@@ -125,9 +124,9 @@ def _say_switched(batch: int, what: str, changed: bool, json: bool, then: str) -
     if json:
         typer.echo(json_module.dumps({"batch_id": batch, "changed": changed}))
     elif changed:
-        _console.print(f"Batch {batch} is {what}. {then}")
+        out().print(f"Batch {batch} is {what}. {then}")
     else:
-        _console.print(f"Batch {batch} was {what} already.")
+        out().print(f"Batch {batch} was {what} already.")
 
 
 def replay(
@@ -159,10 +158,10 @@ def replay(
     else:
         for one in summary.batches:
             told = f"Batch {one.batch_id} ({one.file_name}): {one.state}. {one.error}".rstrip(" .") + "."
-            _console.print(told, highlight=False, markup=False)
+            out().print(told, markup=False)
         for number, reason in summary.impossible.items():
-            _console.print(f"Batch {number} cannot be processed again: {reason}.", highlight=False, markup=False)
-        _console.print(f"{summary}. Next: `c360 run`.")
+            out().print(f"Batch {number} cannot be processed again: {reason}.", markup=False)
+        out().print(f"{summary}. Next: `c360 run`.")
     if summary.impossible or any(one.state != "loaded" for one in summary.batches):
         raise typer.Exit(1)
 
@@ -184,8 +183,8 @@ def tidy(
     if json:
         typer.echo(json_module.dumps({**asdict(summary), "dry_run": dry_run}, default=str))
     else:
-        _console.print(("Would be done: " if dry_run else "") + str(summary) + ".")
+        out().print(("Would be done: " if dry_run else "") + str(summary) + ".")
         if summary.raw and summary.raw.count and not dry_run:
-            _console.print("Next: `c360 run` stages the frozen records; no published row moves.")
+            out().print("Next: `c360 run` stages the frozen records; no published row moves.")
     if summary.raw and summary.raw.waiting:
         raise typer.Exit(1)

@@ -6,14 +6,12 @@ import json as json_module
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from customer360 import warehouse
 from customer360.settings import get_settings
-
-_console = Console()
+from customer360.terminal import out
 
 group = typer.Typer(no_args_is_help=True, help="Who is who and why; join, split, block, and take a decision back.")
 
@@ -48,7 +46,7 @@ def show(
         typer.echo(json_module.dumps(known, default=str))
         return
     first = known["first_seen_at"]
-    _console.print(
+    out().print(
         f"[bold]Customer {known['customer_key']}[/]: confidence {known['identity_confidence']:.2f}, "
         f"{known['identifier_count']} identifiers, first seen {first:%Y-%m-%d}"
     )
@@ -58,28 +56,26 @@ def show(
             one["identifier_type"], escape(one["identifier"]), f"{one['records']:,}",
             f"{one['first_seen_at']:%Y-%m-%d}", escape(one["example"]),
         )  # fmt: skip
-    _console.print(table)
+    out().print(table)
     for one in known["blocked_identifiers"]:
         why = "an operator's decision" if one["blocked_by"] == "operator" else f"shared: {one['customers']} customers"
-        _console.print(f"  Joins nobody: {one['identifier_type']} {escape(one['identifier'])} ({why})")
+        out().print(f"  Joins nobody: {one['identifier_type']} {escape(one['identifier'])} ({why})")
     counts = ", ".join(f"{count:,} by {rule}" for rule, count in known["records_by_rule"].items())
-    _console.print(f"Records: {counts or 'none'}")
+    out().print(f"Records: {counts or 'none'}")
     for past in known["keys"]:
         if past["customer_key"] != known["customer_key"]:
-            _console.print(
+            out().print(
                 f"Key {past['customer_key']} leads here since {past['changed_at']:%Y-%m-%d %H:%M} UTC: "
                 f"{past['reason']}, {escape(json_module.dumps(past['evidence']))}",
-                highlight=False,
             )
     _show_decisions(known["decisions"])
 
 
 def _show_decisions(decided: list[dict[str, Any]]) -> None:
     for one in decided:
-        _console.print(
+        out().print(
             f"Decision {one['decision_id']}: {one['kind']}, by {escape(one['by'])} on {one['at']:%Y-%m-%d}: "
             f"{escape(one['because'])}",
-            highlight=False,
         )
 
 
@@ -152,14 +148,14 @@ def list_decisions(json: JsonOption = False) -> None:
     elif held:
         _show_decisions(held)
     else:
-        _console.print("No decision is in force.")
+        out().print("No decision is in force.")
 
 
 def _say(decision_id: int, json: bool) -> None:
     if json:
         typer.echo(json_module.dumps({"decision_id": decision_id}))
         return
-    _console.print(f"Decision {decision_id} is on record. Next: `c360 run` obeys it, as does any later run.")
+    out().print(f"Decision {decision_id} is on record. Next: `c360 run` obeys it, as does any later run.")
 
 
 def _me() -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from customer360 import warehouse
 from customer360.settings import get_settings, load_settings
+from customer360.terminal import out
 
 incident_app = typer.Typer(help="The open incidents, and closing one by hand.", no_args_is_help=True)
 
@@ -56,7 +56,7 @@ def monitor(
     if json:
         typer.echo(json_module.dumps({"open": found, "changes": [vars(c) for c in seen.changes]}, default=str))
     elif not found:
-        Console().print("Nothing is wrong.")
+        out().print("Nothing is wrong.")
     if found:
         raise typer.Exit(1)
 
@@ -75,7 +75,7 @@ def list_incidents(json: Annotated[bool, typer.Option("--json", help="Print a JS
     for row in found:
         since = f"{row['first_seen_at']:%Y-%m-%d %H:%M}"
         table.add_row(str(row["incident_id"]), row["severity"], row["summary"], since, row["command"])
-    Console().print(table)
+    out().print(table)
 
 
 @incident_app.command("close")
@@ -89,7 +89,7 @@ def close_incident(
 
     with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
         incidents.close(connection, incident_id, who=ledger.me(), why=because)
-    Console().print(f"Incident {incident_id} is closed.")
+    out().print(f"Incident {incident_id} is closed.")
 
 
 @incident_app.command("end-run")
@@ -110,7 +110,7 @@ def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the ser
             [warehouse.WRITER_LOCK],
         )
     logging.getLogger(__name__).warning("%s was ended: %s", holder, because)
-    Console().print(f"{holder} was ended. Next: c360 run", highlight=False)
+    out().print(f"{holder} was ended. Next: c360 run")
 
 
 def drill(
@@ -128,7 +128,7 @@ def drill(
     from customer360.oncall import drills
     from customer360.settings import Settings
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = out()
     if name == "list":
         for known, scene_of in (drills.DRILLS | drills.STACK_DRILLS).items():
             console.print(f"{known:<28}{(scene_of.__doc__ or '').strip()}")

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from customer360 import warehouse
 from customer360.settings import get_settings
-
-_console = Console()
+from customer360.terminal import out
 
 group = typer.Typer(no_args_is_help=True, help="The rows that stepped aside: look, correct, let in again, give up.")
 
@@ -66,7 +64,7 @@ def list_groups(
         typer.echo(json_module.dumps({"groups": whole, "rows": single} if rows else {"groups": whole}))
         return
     if not found:
-        _console.print("No row is in quarantine." if chosen.is_everything else "No open row is meant by that.")
+        out().print("No row is in quarantine." if chosen.is_everything else "No open row is meant by that.")
         return
     if rows:
         table = Table("row", "feed", "batch", "row of the file", "reasons")
@@ -74,15 +72,15 @@ def list_groups(
             told = "\n".join(escape(reason.message) for reason in one.reasons)
             table.add_row(str(one.quarantine_id), one.feed, str(one.batch_id), f"{one.row_number:,}", told)
     else:
-        table = Table("feed", "batch", "file", "rule", "field", "rows", "since", "for example")
+        table = Table("feed", "batch", Column("file", overflow="fold"), "rule", "field", "rows", "since", "for example")
         for group_ in found:
             table.add_row(
                 group_.feed, str(group_.batch_id), escape(group_.file_name), group_.rule, escape(group_.field),
                 f"{group_.row_count:,}", _age(group_.since), escape(group_.example),
             )  # fmt: skip
-    _console.print(table)
+    out().print(table)
     if not rows:
-        _console.print("Next: `c360 quarantine list --rows`, then `show ROW`, or `export FILE --feed FEED`.")
+        out().print("Next: `c360 quarantine list --rows`, then `show ROW`, or `export FILE --feed FEED`.")
 
 
 def _age(since: datetime) -> str:
@@ -114,20 +112,20 @@ def show(row: Annotated[int, typer.Argument(help="Number of the quarantined row"
         )  # fmt: skip
         return
     where = f"Row {one.row_number:,} of batch {one.batch_id} ({one.feed}), {one.state}"
-    _console.print(f"[bold]{where}[/] since {one.quarantined_at:%Y-%m-%d %H:%M} UTC")
+    out().print(f"[bold]{where}[/] since {one.quarantined_at:%Y-%m-%d %H:%M} UTC")
     for reason in one.reasons:
-        _console.print(f"  [red]✗[/] {escape(reason.message)}  [dim]({reason.rule})[/]", highlight=False)
+        out().print(f"  [red]✗[/] {escape(reason.message)}  [dim]({reason.rule})[/]")
     if one.closed_by:
-        _console.print(f"  closed by {escape(one.closed_by)}: {escape(one.closed_because or '')}", highlight=False)
+        out().print(f"  closed by {escape(one.closed_by)}: {escape(one.closed_because or '')}")
     table = Table("", "field", "value")
     for name, value, is_wrong in cells:
         table.add_row("[red]✗[/]" if is_wrong else "", escape(name), escape(value))
     if cells:
-        _console.print(table)
+        out().print(table)
     elif one.record:
-        _console.print("The record could not be taken apart; `export` shows it as it came.")
+        out().print("The record could not be taken apart; `export` shows it as it came.")
     else:
-        _console.print("The record itself was removed: it was decided on before history starts (`c360 tidy`).")
+        out().print("The record itself was removed: it was decided on before history starts (`c360 tidy`).")
 
 
 @group.command("export")
@@ -144,8 +142,8 @@ def export(
 
     with warehouse.connect("oncall", get_settings()) as connection:
         count = quarantine.export(connection, _selection(ids, batch, feed, rule, field), target)
-    _console.print(f"{count:,} rows written to {target} (readable by you alone; it holds personal data).", markup=False)
-    _console.print(f"Next: correct it, then `c360 quarantine release --file {target} --because …`.", markup=False)
+    out().print(f"{count:,} rows written to {target} (readable by you alone; it holds personal data).", markup=False)
+    out().print(f"Next: correct it, then `c360 quarantine release --file {target} --because …`.", markup=False)
 
 
 @group.command("release")
@@ -180,11 +178,11 @@ def release(
             )
         )  # fmt: skip
     else:
-        _console.print(f"{outcome}.")
+        out().print(f"{outcome}.")
         for number, reasons in list(outcome.still_bad.items())[:20]:
-            _console.print(f"  row {number}: {escape('; '.join(r.message for r in reasons))}", highlight=False)
+            out().print(f"  row {number}: {escape('; '.join(r.message for r in reasons))}")
         if outcome.released:
-            _console.print("Next: `c360 run` (a running stack does it by itself).")
+            out().print("Next: `c360 run` (a running stack does it by itself).")
     if outcome.still_bad or not outcome.released:
         raise typer.Exit(1)
 
@@ -208,6 +206,6 @@ def discard(
     if json:
         typer.echo(json_module.dumps({"discarded": count}))
     else:
-        _console.print(f"{count:,} rows discarded." if count else "No open row is meant by that.")
+        out().print(f"{count:,} rows discarded." if count else "No open row is meant by that.")
     if not count:
         raise typer.Exit(1)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from customer360.progress import Progress, Silent, Terminal
+from customer360.terminal import errors, out
 
 if TYPE_CHECKING:
     from customer360.sample.manifest import SampleFile, SampleManifest
@@ -93,14 +93,14 @@ def _day(text: str | None) -> date | None:
 
 def _watcher(quiet: bool) -> AbstractContextManager[Progress]:
     """Stages on a terminal; nothing where nobody watches."""
-    console = Console(stderr=True)
+    console = errors()
     return Terminal(console) if console.is_terminal and not quiet else nullcontext(Silent())
 
 
 def _show(manifest: SampleManifest, seconds: float) -> None:
     from customer360.sample.manifest import FEEDS
 
-    console = Console()
+    console = out()
     table = Table(title=f"Sample in {manifest.out} ({seconds:.1f} s)", title_justify="left")
     table.add_column("feed", no_wrap=True)
     for heading in ("ids", "history", "fresh", "bad rows", "to be refused"):
@@ -118,11 +118,9 @@ def _show(manifest: SampleManifest, seconds: float) -> None:
             f"{sum(file.expected == 'refused' for file in fresh):,} files",
         )
     console.print(table)
-    console.print(f"From {manifest.start_at:%Y-%m-%d %H:%M} to {manifest.end_at:%Y-%m-%d %H:%M} UTC.", highlight=False)
+    console.print(f"From {manifest.start_at:%Y-%m-%d %H:%M} to {manifest.end_at:%Y-%m-%d %H:%M} UTC.")
     for file in manifest.history()[:1]:
-        console.print(
-            f"Next: c360 land {file.feed} {manifest.path(file).parent}/* --history", highlight=False, soft_wrap=True
-        )
+        console.print(f"Next: c360 land {file.feed} {manifest.path(file).parent}/* --history")
 
 
 def _rows_in_files(files: list[SampleFile]) -> str:

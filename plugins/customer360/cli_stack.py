@@ -6,13 +6,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from customer360 import stack
 from customer360.airflow_environment import airflow_secrets
 from customer360.settings import Settings, get_settings
+from customer360.terminal import out
 
-_out = Console()
 # Airflow's own threshold: its processes report every 5 s.
 _LIVING_SECONDS = 30
 
@@ -37,7 +36,7 @@ def up(
         found = stack.up(settings, airflow=not no_airflow)
         typer.echo(json_module.dumps({name: str(value) for name, value in asdict(found).items() if value}))
         return
-    with _out.status("Starting…") as status:
+    with out().status("Starting…") as status:
         found = stack.up(settings, airflow=not no_airflow, progress=lambda line: _step(status, line))
     print_addresses(found)
 
@@ -45,17 +44,17 @@ def up(
 def down() -> None:
     """Stop Airflow and the warehouse, and what a crash has left of them. Nothing of the data is lost."""
     settings: Settings = get_settings()
-    with _out.status("Stopping…") as status:
+    with out().status("Stopping…") as status:
         stopped = stack.down(settings, progress=lambda line: status.update(f"Stopping {line}"))
-    _out.print("Stopped: " + ", ".join(stopped) if stopped else "Nothing was running.")
+    out().print("Stopped: " + ", ".join(stopped) if stopped else "Nothing was running.")
 
 
 def _step(status: object, line: str) -> None:
     """Show the step at work; keep it on the screen where there is no terminal to animate."""
-    if _out.is_terminal:
+    if out().is_terminal:
         status.update(line)  # type: ignore[attr-defined]
     else:
-        _out.print(line, highlight=False)
+        out().print(line)
 
 
 def print_addresses(found: stack.Addresses) -> None:
@@ -68,16 +67,16 @@ def print_addresses(found: stack.Addresses) -> None:
         lines.append(("Data Docs", str(found.data_docs), ""))
     lines.append(("Warehouse", found.warehouse_url, "reads only; other roles: c360 url --role ROLE"))
     for name, where, how in lines:
-        _out.print(f"[bold]{name:<11}[/]{where}\n           [dim]{how}[/]", highlight=False, soft_wrap=True)
+        out().print(f"[bold]{name:<11}[/]{where}\n           [dim]{how}[/]")
 
 
 def set_up(json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
     """Prepare the warehouse, the secrets and Airflow's database, and end. For containers; `c360 up` does it too."""
-    stack.set_up(get_settings(), progress=None if json else _out.print)
+    stack.set_up(get_settings(), progress=None if json else out().print)
     if json:
         typer.echo('{"done": true}')
     else:
-        _out.print("Set up.")
+        out().print("Set up.")
 
 
 def airflow(context: typer.Context) -> None:

@@ -18,6 +18,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from customer360 import terminal
+
 logger = logging.getLogger(__name__)
 
 
@@ -82,7 +84,7 @@ class Terminal:
     """A table that fills while the work goes on: one line per stage with its steps, its seconds and its result."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or terminal.errors()
         self._done: list[tuple[str, str, float, bool]] = []
         self._stage, self._note, self._what = "", "", ""
         self._steps = 0

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from customer360 import warehouse
+from customer360 import cli, warehouse
 from customer360.build import build
-from customer360.settings import Settings
+from customer360.settings import Settings, get_settings
 from tests.pipeline.shop import load_all, order, session, ticket
 
 
@@ -65,3 +67,31 @@ def shop(built_shop: Settings, tmp_path: Path) -> Iterator[Settings]:
     """
     with copy_of(built_shop, tmp_path / "landing") as settings:
         yield settings
+
+
+@pytest.fixture
+def terminal_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Callable[..., tuple[int, str, str]]]]:
+    """Opens a terminal of an installation; that types a command and gives its exit code, output and errors."""
+
+    def opened(settings: Settings, columns: int = 80) -> Callable[..., tuple[int, str, str]]:
+        at_home = {"HOME": str(settings.home), "DATABASE": settings.database, "LANDING": settings.landing}
+        for name, value in at_home.items():
+            monkeypatch.setenv(f"C360_{name}", value)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        get_settings.cache_clear()
+        return typed
+
+    def typed(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["c360", *map(str, words)])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+        told = capsys.readouterr()
+        return int(code or 0), told.out, told.err
+
+    yield opened
+    get_settings.cache_clear()

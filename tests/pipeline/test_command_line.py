@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from customer360 import cli, stack, warehouse
-from customer360.settings import Settings, get_settings
+from customer360 import stack, warehouse
+from customer360.settings import Settings
 from tests.pipeline.shop import order
 
 Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def c360(shop: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Types a command at the terminal of the shop; gives exit code, output and errors."""
-    for name, value in {"HOME": str(shop.home), "DATABASE": shop.database, "LANDING": shop.landing}.items():
-        monkeypatch.setenv(f"C360_{name}", value)
-    monkeypatch.setenv("COLUMNS", "80")
-    get_settings.cache_clear()
-
-    def typed(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["c360", *map(str, words)])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        told = capsys.readouterr()
-        return int(code or 0), told.out, told.err
-
-    yield typed
+def c360(shop: Settings, terminal_of: Callable[..., Command]) -> Iterator[Command]:
+    yield terminal_of(shop)
     stack.stop_monitor(shop)
-    get_settings.cache_clear()
 
 
 def change(shop: Settings, statement: str) -> None:

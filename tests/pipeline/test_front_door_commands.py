@@ -8,15 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from front_door import assert_balanced, batches, drop, jsonl, order
 
-from customer360 import cli
-from customer360.settings import Settings, get_settings
+from customer360.settings import Settings
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -27,26 +25,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.fixture
-def c360(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Command]:
-    """Types a command; gives exit code, output and errors."""
-    for name, value in (environment | {"COLUMNS": "200"}).items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-
-    def typed(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["c360", *map(str, words)])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-        told = capsys.readouterr()
-        return int(code or 0), told.out, told.err
-
-    yield typed
-    get_settings.cache_clear()
+def c360(settings: Settings, terminal_of: Callable[..., Command]) -> Command:
+    return terminal_of(settings, columns=200)
 
 
 @pytest.mark.parametrize(
