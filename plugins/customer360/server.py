@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
 from customer360.errors import WarehouseUnavailableError
 from customer360.settings import Settings
 
@@ -165,7 +167,7 @@ def _start(settings: Settings, endpoint: Endpoint) -> Endpoint:
     directory = data_directory(settings)
     settings.logs.mkdir(parents=True, exist_ok=True)
     log = directory / "server.log"
-    _wait_until_buried(settings)
+    _bury(settings)
     for _ in range(3):  # another program may take the port between our look and the server's bind
         if not _port_is_free(endpoint.port):
             endpoint = Endpoint(port=_free_port(), password=endpoint.password)
@@ -188,36 +190,66 @@ def _start(settings: Settings, endpoint: Endpoint) -> Endpoint:
     )
 
 
-def _wait_until_buried(settings: Settings, seconds: float = 15) -> None:
-    """A killed server's process id stays until its parent takes note, and so long PostgreSQL believes it alive."""
-    deadline = time.monotonic() + seconds
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pid = int((data_directory(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
-        while time.monotonic() < deadline:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            if state != "Z":
-                return
-            time.sleep(0.05)
+def _bury(settings: Settings, seconds: float = 20, patience: float = 3) -> None:
+    """Wait until nothing is left of a server that was killed; PostgreSQL starts no other beside its remains.
+
+    Its process id stays until its parent takes note, and its backends until they notice that they are orphans. Those
+    that do not within ``patience`` seconds are told to end at once, as PostgreSQL itself tells them after a crash.
+    """
+    began = time.monotonic()
+    while time.monotonic() < began + seconds and _postmaster_pid(settings) is None:
+        orphans = _processes(settings)
+        if not orphans and not _is_dying(_recorded_pid(settings)):
+            return
+        if time.monotonic() > began + patience:
+            for orphan in orphans:
+                with contextlib.suppress(psutil.Error):
+                    orphan.send_signal(signal.SIGQUIT)
+        time.sleep(0.05)
+
+
+def _is_dying(pid: int | None) -> bool:
+    """Whether a process was killed and its id is not free yet: it has no command line any more."""
+    try:
+        return pid is not None and not psutil.Process(pid).cmdline()
+    except psutil.ZombieProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _processes(settings: Settings) -> list[psutil.Process]:
+    """The server's living processes, orphaned ones too: each works in the data directory."""
+    directory = str(data_directory(settings).resolve())
+    return [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == directory]
+
+
+def _recorded_pid(settings: Settings) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int((data_directory(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
+    return None
 
 
 def _postmaster_pid(settings: Settings) -> int | None:
     """The server's process id if such a process lives; a pid file left by a crash does not count."""
+    pid = _recorded_pid(settings)
+    if pid is None:
+        return None
     try:
-        pid = int((data_directory(settings) / "postmaster.pid").read_text().split("\n", 1)[0])
         os.kill(pid, 0)
         command = Path(f"/proc/{pid}/cmdline")
         if command.exists() and b"postgres" not in command.read_bytes():
             return None  # the pid was given to another program since the crash
-    except (OSError, ValueError):
+    except OSError:
         return None
     return pid
 
 
 def kill(settings: Settings) -> None:
     """End the server as a power cut would (kill -9 of every process of it). For drills and tests."""
-    pid = _postmaster_pid(settings)
-    if pid is not None:
-        os.killpg(os.getpgid(pid), signal.SIGKILL)
+    for process in _processes(settings):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _wait_until_ready(settings: Settings, endpoint: Endpoint, seconds: float) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from front_door import assert_balanced, batches, drop, ingest_one, jsonl, order, raw_rows, reasons
@@ -283,6 +284,23 @@ def test_a_server_killed_during_a_load_is_started_again_and_the_batch_is_there_o
     paused.unlink()
     thread.join(60)
     assert_loaded_once(own_server)
+
+
+def test_a_server_whose_backends_outlive_it_is_started_again(own_server: Settings) -> None:
+    """A backend that computes does not notice that its server was killed; PostgreSQL starts no other beside it."""
+    busy = psycopg.connect(warehouse.url("owner", own_server), autocommit=True)
+    busy.execute("set max_parallel_workers_per_gather = 0")
+    busy.pgconn.send_query(b"select count(*) from generate_series(1, 100000) a, generate_series(1, 1000000) b")
+    backend = psutil.Process(busy.info.backend_pid)
+    leader = backend.parent()
+    assert leader is not None
+    leader.kill()
+    leader.wait(10)
+    assert backend.status() == psutil.STATUS_RUNNING, "the orphan works on"
+    server.ensure_running(own_server)
+    backend.wait(20)
+    with warehouse.connect("owner", own_server) as connection:
+        assert warehouse.scalar(connection, "select 1") == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system can only be mounted by root")
