@@ -213,14 +213,20 @@ def _start_airflow(settings: Settings, tell: Progress, graph: Future[Path]) -> N
         tell("The settings have changed: Airflow restarts")
         _stop_airflow(settings, tell)
     _remember(settings, port=port, fingerprint=fingerprint)
-    alive = running(settings)
-    started_at = time.time()
-    fresh = [name for name in COMPONENTS if name not in alive]
-    for name in fresh:
-        _end_session(settings, name)  # workers that outlived a killed scheduler
-        tell(f"Airflow: {name}")
-        _start(settings, name, variables)
-    _wait_until_ready(settings, fresh, started_at, tell)
+    started_at: dict[str, float] = {}
+    for name in COMPONENTS:
+        if name not in running(settings):
+            _start_component(settings, name, variables, started_at, tell)
+    _wait_until_ready(settings, variables, started_at, tell)
+
+
+def _start_component(
+    settings: Settings, name: str, variables: dict[str, str], started_at: dict[str, float], tell: Progress
+) -> None:
+    _end_session(settings, name)  # workers that outlived a killed scheduler
+    tell(f"Airflow: {name}")
+    started_at[name] = time.time()
+    _start(settings, name, variables)
 
 
 def _start_monitor(settings: Settings, tell: Progress) -> None:
@@ -335,8 +341,14 @@ def _command(name: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *COMPONENTS[name]]
 
 
-def _wait_until_ready(settings: Settings, fresh: list[str], started_at: float, tell: Progress) -> None:
-    """Wait until every process lives and reports a heartbeat of its own (not its predecessor's), and DAGs are known."""
+def _wait_until_ready(
+    settings: Settings, variables: dict[str, str], started_at: dict[str, float], tell: Progress
+) -> None:
+    """Wait until every process lives and reports a heartbeat of its own (not its predecessor's), and DAGs are known.
+
+    One that lived at first and ends meanwhile was dying of what this `up` is to mend, such as a warehouse that was
+    away: it is started again, once.
+    """
     tell("Airflow: waiting until it is ready")
     wanted = len(list(dags_folder(settings).glob("*.py")))
     deadline = time.monotonic() + _READY_SECONDS
@@ -345,12 +357,14 @@ def _wait_until_ready(settings: Settings, fresh: list[str], started_at: float, t
     try:
         while time.monotonic() < deadline:
             for name in COMPONENTS:
-                if _leader(settings, name) is None:
+                if _leader(settings, name) is None and name not in started_at:
+                    _start_component(settings, name, variables, started_at, tell)
+                elif _leader(settings, name) is None:
                     raise StackError(
                         f"Airflow's {name} has ended. Its log ends with:\n{_tail(log_path(settings, name))}",
                         f"Read {log_path(settings, name)}, then run `c360 up`.",
                     )
-            missing = _not_ready(client.health(), fresh, started_at)
+            missing = _not_ready(client.health(), started_at)
             if not missing:
                 known = client.get("/dags", limit=100)["total_entries"]
                 if known >= wanted:
@@ -365,7 +379,7 @@ def _wait_until_ready(settings: Settings, fresh: list[str], started_at: float, t
     )
 
 
-def _not_ready(health: dict[str, Any], fresh: list[str], started_at: float) -> str:
+def _not_ready(health: dict[str, Any], started_at: dict[str, float]) -> str:
     """Which part of Airflow does not answer yet; empty when all do."""
     from datetime import datetime
 
@@ -376,7 +390,7 @@ def _not_ready(health: dict[str, Any], fresh: list[str], started_at: float) -> s
         heartbeat = part.get(f"latest_{key}_heartbeat")
         if part.get("status") != "healthy" or not heartbeat:
             return component
-        if component in fresh and datetime.fromisoformat(heartbeat).timestamp() < started_at:
+        if datetime.fromisoformat(heartbeat).timestamp() < started_at.get(component, 0):
             return component
     return ""
 
