@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import great_expectations.expectations as gxe
 from great_expectations import ExpectationSuite
 
-from expectations.candidate import changed, moved, no_row, one_row_per
+from expectations.candidate import ExpectNoRows, changed, moved, no_row, one_row_per
 
 
 def suite(*, whole: bool) -> ExpectationSuite:
@@ -33,7 +32,7 @@ _REFUNDS = """
 """
 
 
-def _adds_up() -> gxe.UnexpectedRowsExpectation:
+def _adds_up() -> ExpectNoRows:
     return no_row(
         f"""
         with orders as (
@@ -55,7 +54,7 @@ def _adds_up() -> gxe.UnexpectedRowsExpectation:
     )
 
 
-def _moved_by_what_changed() -> gxe.UnexpectedRowsExpectation:
+def _moved_by_what_changed() -> ExpectNoRows:
     """Of the published totals, without reading the days' other orders (docs/decisions/0006)."""
     orders = ("order_id", "batch_id", "ordered_on", "is_cancelled", "gross_amount", "tax_amount", "shipping_amount")
     refunds = ("order_id", "batch_id", "refunded_on", "amount", "net_amount")

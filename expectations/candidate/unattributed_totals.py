@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import great_expectations.expectations as gxe
 from great_expectations import ExpectationSuite
 
-from expectations.candidate import changed, moved, no_row, one_row_per
+from expectations.candidate import ExpectNoRows, changed, moved, no_row, one_row_per
 
 
 def suite(*, whole: bool) -> ExpectationSuite:
@@ -23,7 +22,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
 _NOTES = "Without it customers and facts would differ by what nobody can be named for."
 
 
-def _adds_up() -> gxe.UnexpectedRowsExpectation:
+def _adds_up() -> ExpectNoRows:
     return no_row(
         """
         with orders as (
@@ -43,7 +42,7 @@ def _adds_up() -> gxe.UnexpectedRowsExpectation:
     )
 
 
-def _moved_by_what_changed() -> gxe.UnexpectedRowsExpectation:
+def _moved_by_what_changed() -> ExpectNoRows:
     """Of the published buckets, without reading the days' other orders (docs/decisions/0006)."""
     orders = ("order_id", "batch_id", "ordered_on", "gross_amount")
     days = ("event_on", "order_count", "gross_amount")
