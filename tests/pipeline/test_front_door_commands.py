@@ -105,14 +105,19 @@ def test_an_interrupted_load_says_so_and_leaves_nothing_half_done(
         env=os.environ | environment | {"C360_PAUSE_AT": "load.copied", "C360_PAUSE_FILE": str(paused)},
         stderr=subprocess.PIPE,
         text=True,
+        # A shell that starts the tests in the background lets its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 60
-    while not paused.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60
+        while not paused.exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert_balanced(settings)
