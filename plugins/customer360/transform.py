@@ -390,11 +390,24 @@ def _dbt(
     ]  # fmt: skip
     if manifest is not None:
         command += ["--threads", str(_THREADS)]
+    _drop_repeated_flags()
     with _environment(environment):
         outcome = dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
     if outcome.exception is not None and not isinstance(outcome.exception, Exception):
         raise outcome.exception  # Ctrl-C, or a task's time-out: dbtRunner would have swallowed it
     return outcome
+
+
+def _drop_repeated_flags() -> None:
+    """Keep one of each behaviour flag.
+
+    Every call adds the adapter's flags to this list of the process again, and dbt walks the stack for each of them: the
+    hundredth call of a process would spend most of its time on that (dbt-adapters 1.x, measured).
+    """
+    from dbt.adapters.base import impl
+
+    flags = impl.DEFAULT_BASE_BEHAVIOR_FLAGS
+    flags[:] = {flag["name"]: flag for flag in flags}.values()
 
 
 @contextlib.contextmanager

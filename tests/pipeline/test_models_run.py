@@ -123,6 +123,17 @@ def test_values_of_a_run_are_read_when_it_runs(settings: Settings) -> None:
     assert rows(settings, "select ordered_on::text, exchange_rate from candidate.fct_orders") == [("2026-03-01", None)]
 
 
+def test_the_hundredth_call_of_a_process_costs_what_the_second_did(settings: Settings) -> None:
+    """dbt-adapters adds to this list at each call, and walks the stack for each of its flags."""
+    from dbt.adapters.base.impl import DEFAULT_BASE_BEHAVIOR_FLAGS as FLAGS
+
+    counts = set()
+    for _ in range(4):
+        transform.run_models(settings, "rfm_cut_points", run_id=None)
+        counts.add(len(FLAGS))
+    assert len(counts) == 1, counts
+
+
 def test_errors_keep_the_databases_reason_and_hide_its_values() -> None:
     message = (
         "Database Error in model m (models/m.sql)\n"
