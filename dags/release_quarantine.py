@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetAlias, Param, dag, task
 
-from customer360.airflow_conventions import conventions, optional
+from customer360.airflow_conventions import because, conventions, optional, optional_feed
 
 ALIAS = "released_rows"
 
@@ -18,7 +18,7 @@ ALIAS = "released_rows"
 @dag(
     schedule=None,
     params={
-        "because": Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record."),
+        "because": because(),
         "quarantine_ids": Param(
             None,
             type=["null", "array"],
@@ -34,7 +34,7 @@ ALIAS = "released_rows"
             "all but the reason empty. Once all its rows are released it is removed.",
         ),
         "batch_id": optional("integer", "Batch", minimum=1),
-        "feed": optional("string", "Feed", enum=[None, "orders", "web_sessions", "support_tickets"]),
+        "feed": optional_feed(),
         "rule": optional("string", "Rule", pattern="^[a-z_]{1,60}$"),
         "field": optional("string", "Field", pattern="^[a-z_.()\\[\\]]{1,80}$"),
     },

@@ -8,9 +8,9 @@
 
 from datetime import timedelta
 
-from airflow.sdk import AssetAlias, Param, dag, task
+from airflow.sdk import AssetAlias, dag, task
 
-from customer360.airflow_conventions import conventions, optional
+from customer360.airflow_conventions import because, conventions, optional, optional_feed
 
 ALIAS = "replayed_batches"
 
@@ -18,9 +18,9 @@ ALIAS = "replayed_batches"
 @dag(
     schedule=None,
     params={
-        "because": Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record."),
+        "because": because(),
         "batch_id": optional("integer", "Batch", minimum=1),
-        "feed": optional("string", "Feed", enum=[None, "orders", "web_sessions", "support_tickets"]),
+        "feed": optional_feed(),
         "since": optional("string", "Landed since", format="date-time"),
         "state": optional("string", "State", enum=[None, "failed", "refused", "loaded", "published", "held"]),
     },

@@ -8,9 +8,9 @@
 
 from datetime import timedelta
 
-from airflow.sdk import AssetAlias, Param, dag, task
+from airflow.sdk import AssetAlias, dag, task
 
-from customer360.airflow_conventions import conventions
+from customer360.airflow_conventions import because, conventions, one_batch
 
 ALIAS = "unheld_batch"
 
@@ -18,10 +18,8 @@ ALIAS = "unheld_batch"
 @dag(
     schedule=None,
     params={
-        "batch_id": Param(
-            type="integer", minimum=1, title="Batch", description="Its number as `c360 status` shows it."
-        ),
-        "because": Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record."),
+        "batch_id": one_batch(),
+        "because": because(),
     },
     **conventions(__file__, __doc__, tags=["gate", "build"], timeout=timedelta(minutes=30)),
 )

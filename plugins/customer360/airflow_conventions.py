@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow.sdk import Param
 
+from customer360.feeds import FEEDS
+
 OWNER = "data-platform"
 # Not max_active_runs=1: at the limit Airflow 3.3.2 keeps a flag on the DAG that its dag processor and its scheduler
 # both write. When they cross, no run is created for up to 30 s although none is active (measured: a landed batch
@@ -52,3 +54,18 @@ def conventions(
 def optional(kind: str, title: str, **rules: Any) -> Param:
     """A parameter that may be left empty, and is checked by Airflow before the run starts if it is not."""
     return Param(None, type=["null", kind], title=title, **rules)
+
+
+def because() -> Param:
+    """The reason that a person gives for a run that changes what is built."""
+    return Param(type="string", minLength=3, maxLength=500, title="Because", description="Goes on record.")
+
+
+def one_batch() -> Param:
+    """The batch that a run is about."""
+    return Param(type="integer", minimum=1, title="Batch", description="Its number as `c360 status` shows it.")
+
+
+def optional_feed() -> Param:
+    """The feed that a run is narrowed to, or none."""
+    return optional("string", "Feed", enum=[None, *FEEDS])
