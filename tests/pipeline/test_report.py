@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,26 +90,6 @@ def test_an_empty_warehouse_says_what_to_do(settings: Settings) -> None:
     assert "c360 run" in empty.value.next_step
 
 
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("no browser here: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1200,6000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    started = webdriver.Chrome(service=Service(driver), options=options)
-    yield started
-    started.quit()
-
-
 # The colours of every plot's text and ground, and of the page's, as rgb triples.
 COLOURS = """
     const triple = colour => {
@@ -153,6 +131,7 @@ def contrast(one: list[float], other: list[float]) -> float:
 def test_a_browser_without_a_network_draws_both_pages_in_light_and_dark(
     shop: Settings, browser: Any, tmp_path: Path
 ) -> None:
+    browser.set_window_size(1200, 6000)
     browser.execute_cdp_cmd("Network.enable", {})
     offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
