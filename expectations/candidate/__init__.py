@@ -37,13 +37,25 @@ class ExpectNoRows(gxe.UnexpectedRowsExpectation):
 
 
 def suite_of(
-    table: str, primary_key: tuple[str, ...], *, scope: str | None, scope_key: str | None, whole: bool
+    table: str,
+    primary_key: tuple[str, ...],
+    *,
+    scope: str | None,
+    scope_key: str | None,
+    whole: bool,
+    is_daily: bool = False,
 ) -> ExpectationSuite:
-    """The suite of a published table; of one that has no module here, that its key is a key."""
+    """The suite of a published table; of one that has no module here, that its key is a key.
+
+    A live table that the daily pass makes anew has a ``daily_suite`` for that.
+    """
     name = f"expectations.candidate.{table}"
     if find_spec(name):
-        suite: ExpectationSuite = import_module(name).suite(whole=whole)
-        return suite
+        module = import_module(name)
+        made: ExpectationSuite = (
+            module.daily_suite() if is_daily and hasattr(module, "daily_suite") else module.suite(whole=whole)
+        )
+        return made
     among = changed(scope, scope_key, whole=whole) if scope and scope_key else "true"
     key = one_row_per(*primary_key, among=among, batch="null::bigint")
     return ExpectationSuite(name=f"candidate.{table}", expectations=[key])

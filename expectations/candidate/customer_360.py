@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from great_expectations import ExpectationSuite
 
-from expectations.candidate import changed, filled, no_row, one_row_per
+from expectations.candidate import ExpectNoRows, changed, filled, no_row, one_row_per
 
+# What the daily pass must leave as it is published.
+_LIVE = (
+    "identifier_count", "first_seen_at", "order_count", "cancelled_order_count", "purchase_day_count", "first_order_at",
+    "last_order_at", "gross_amount", "discount_amount", "tax_amount", "shipping_amount", "refunded_amount",
+    "refunded_net_amount", "net_amount", "cancelled_amount", "refund_count", "item_quantity", "returned_quantity",
+    "kept_quantity", "session_count", "last_session_at", "page_view_count", "ticket_count", "open_ticket_count",
+    "complaint_count", "last_ticket_at",
+)  # fmt: skip
 _MONEY = ("gross_amount", "net_amount", "refunded_amount", "refunded_net_amount", "cancelled_amount")
 
 
@@ -57,16 +65,43 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 description="a customer has as many sessions and tickets as their facts",
                 notes="What a merge moved must have arrived, and left where it was.",
             ),
+            _possible(suspect, among),
+        ],
+    )
+
+
+def daily_suite() -> ExpectationSuite:
+    """What must hold after a daily pass, which makes the table anew beside the live columns that were judged before."""
+    return ExpectationSuite(
+        name="candidate.customer_360",
+        expectations=[
+            one_row_per("customer_key", among="true", batch="null::bigint"),
+            filled("as_of_on", "tier", key="customer_key", among="true", batch="null::bigint"),
             no_row(
                 f"""
-                select customer_key::text as key, {suspect} as batch_id from {{batch}} as customer where {among} and (
-                    order_count < 0 or identifier_count < 1 or first_order_at > last_order_at
-                    or purchase_day_count > order_count or gross_amount < 0 or refunded_amount > gross_amount + 0.01
-                    or identity_confidence < 0 or identity_confidence > 1
-                    or average_satisfaction < 0 or average_satisfaction > 1 or on_time_rate < 0 or on_time_rate > 1)
+                select customer_key::text as key, null::bigint as batch_id
+                from (select *, true as is_there from {{batch}} as built) as now
+                full join (select *, true as is_there from marts.customer_360) as was using (customer_key)
+                where (now.is_there, {", ".join(f"now.{name}" for name in _LIVE)})
+                    is distinct from (was.is_there, {", ".join(f"was.{name}" for name in _LIVE)})
                 """,
-                description="counts, rates and dates are possible",
-                notes="A rate beyond 1 or a first order after the last is an error of a model, whatever the data.",
+                description="nobody came or went, and what does not depend on the date is what was published",
+                notes="A daily pass that moves an amount would publish what no build has checked against the facts.",
             ),
+            _possible("null::bigint", "true"),
         ],
+    )
+
+
+def _possible(suspect: str, among: str) -> ExpectNoRows:
+    return no_row(
+        f"""
+        select customer_key::text as key, {suspect} as batch_id from {{batch}} as customer where {among} and (
+            order_count < 0 or identifier_count < 1 or first_order_at > last_order_at
+            or purchase_day_count > order_count or gross_amount < 0 or refunded_amount > gross_amount + 0.01
+            or identity_confidence < 0 or identity_confidence > 1
+            or average_satisfaction < 0 or average_satisfaction > 1 or on_time_rate < 0 or on_time_rate > 1)
+        """,
+        description="counts, rates and dates are possible",
+        notes="A rate beyond 1 or a first order after the last is an error of a model, whatever the data.",
     )

@@ -63,7 +63,12 @@ def check_candidate(
     for table in judged:
         if kind != "live" or table.scope in dirty:
             suite = suite_of(
-                table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, whole=kind != "live"
+                table.name,
+                table.primary_key,
+                scope=table.scope,
+                scope_key=table.scope_key,
+                whole=kind != "live",
+                is_daily=kind == "daily",
             )
             where = gates.Table(table.source_schema, table.name, "transformer")
             judgement = _judge("candidate", suite, where, settings, run)

@@ -1,4 +1,4 @@
-"""The candidate gate of every loyalty table, seen red: each expectation holds, and sees what breaks it."""
+"""The daily pass's candidate gate, seen red: each expectation holds, and sees what breaks it."""
 
 from __future__ import annotations
 
@@ -89,6 +89,10 @@ BREAKAGES = {
     " set came_true_count = decided_alert_count + 1",
     ("customer_alert_precision", "and no other"): "delete from candidate.customer_alert_precision"
     " where rule = 'low_csat'",
+    ("customer_360", "one row per"): "insert into candidate.customer_360 select * from candidate.customer_360 limit 1",
+    ("customer_360", "are there"): "update candidate.customer_360 set tier = null",
+    ("customer_360", "what was published"): "update candidate.customer_360 set net_amount = net_amount + 0.01",
+    ("customer_360", "are possible"): "update candidate.customer_360 set on_time_rate = 1.1",
 }  # fmt: skip
 
 
@@ -110,13 +114,15 @@ def changes(refreshed: Settings) -> Iterator[warehouse.Connection]:
 
 
 def expectations(settings: Settings) -> dict[tuple[str, str], str]:
-    """Every expectation of the loyalty tables: (table, description) and the query for the rows that break it."""
+    """Every expectation of these tables: (table, description) and the query for the rows that break it."""
     tables = {table.name: table for table in transform.model_tables(settings)}
     names = {table for table, _ in BREAKAGES}
     return {
         (name, expectation.description): expectation.unexpected_rows_query.replace("{batch}", f"candidate.{name}")
         for name in names
-        for expectation in suite_of(name, tables[name].primary_key, scope=None, scope_key=None, whole=True).expectations
+        for expectation in suite_of(
+            name, tables[name].primary_key, scope=None, scope_key=None, whole=True, is_daily=True
+        ).expectations
     }
 
 
@@ -158,6 +164,12 @@ def test_the_models_data_tests_hold_of_a_refreshed_shop(refreshed: Settings) -> 
         "assert_loyalty_sums_over_customers_are_totals",
     }
     assert rows(refreshed, "select count(distinct tier) from marts.customer_loyalty")[0][0] > 1
+
+
+def test_the_daily_gate_sees_who_went_missing(refreshed: Settings, changes: warehouse.Connection) -> None:
+    (query,) = (query for (_, description), query in expectations(refreshed).items() if "came or went" in description)
+    changes.execute("delete from candidate.customer_360 where customer_key = 1")
+    assert broken(changes, query) == [("1", None)]
 
 
 @pytest.mark.parametrize(("table", "part"), BREAKAGES, ids=lambda text: text.replace(" ", "-"))
