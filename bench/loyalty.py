@@ -92,7 +92,7 @@ def make_shop(settings: Settings, customers: int, today: date) -> dict[str, int]
     with recorded(settings, "build", "bench") as run:
         transform.run_models(settings, list(_LIVE), run_id=run.run_id, full_refresh=True)
         published = [table for table in published_tables(settings) if table.name == "customer_360"]
-        publish(settings, published, run_id=run.run_id, kind="rebuild")
+        publish(settings, published, run_id=run.run_id, kind="daily")
     return {"customers": customers, **counts}
 
 
