@@ -67,6 +67,10 @@
             {{ get_assert_columns_equivalent(sql) }}
             drop table if exists {{ fresh }};
             create table {{ fresh }} {{ get_table_columns_and_constraints() }};
+            {% if not meta.get('scope') -%}
+            {#- Made anew each time and analysed below: autovacuum would only take the processors from the next models. #}
+            alter table {{ fresh }} set (autovacuum_enabled = false, toast.autovacuum_enabled = false);
+            {%- endif %}
         {%- endcall %}
         {#- A whole build never gains by a loop over rows, but loses hours where the planner expects one row. #}
         {% call statement('plan') -%} set local enable_nestloop = off {%- endcall %}

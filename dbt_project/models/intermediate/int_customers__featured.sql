@@ -1,6 +1,6 @@
 {{ config(
     tags=['daily', 'churn'],
-    pre_hook='{{ plan_for_whole_tables(many_groups=true) }}',
+    pre_hook='{{ plan_for_whole_tables() }}',
     meta={'primary_key': ['customer_key']}
 ) }}
 
@@ -21,14 +21,15 @@ with orders as (
         and (is_valid or is_cancelled)
 ),
 
+-- Sorted first, for there are nearly as many days as orders: grouped by a hash table they would not fit into memory, and
+-- would have to be sorted by day afterwards.
 purchase_days as (
     select
         customer_key,
         ordered_on,
         sum(net_amount)::double precision as net_amount,
         bool_or(is_returned or coalesce(is_late, false)) as is_troubled
-    from orders
-    where is_valid
+    from (select * from orders where is_valid order by customer_key, ordered_on) as valid_orders
     group by customer_key, ordered_on
 ),
 

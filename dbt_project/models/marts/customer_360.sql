@@ -107,8 +107,8 @@ select
     windowed.engaged_seconds_{{ days }}d,
     windowed.ticket_count_{{ days }}d,
     {%- endfor %}
-    loyalty.recency_days,
-    loyalty.tier,
+    cadences.recency_days,
+    case when windowed.as_of_on is not null then coalesce(tiers.tier, 'base') end as tier,
     churn.model_status as churn_model_status,
     churn.churn_probability,
     churn.is_late_vs_own_cadence,
@@ -119,5 +119,6 @@ left join {{ ref('int_customers__kept') }} as kept using (customer_key)
 left join {{ ref('int_customers__visited') }} as visited using (customer_key)
 left join {{ ref('int_customers__supported') }} as supported using (customer_key)
 left join {{ ref('int_customers__windowed') }} as windowed using (customer_key)
-left join {{ ref('customer_loyalty') }} as loyalty using (customer_key)
+left join {{ ref('int_purchase_cadences__measured') }} as cadences using (customer_key)
+left join {{ ref('int_loyalty_tiers__reached') }} as tiers using (customer_key)
 left join {{ ref('customer_churn') }} as churn using (customer_key)

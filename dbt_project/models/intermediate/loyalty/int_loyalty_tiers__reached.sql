@@ -48,6 +48,7 @@ running as (
     select
         customer_key,
         changed_on,
+        points,
         sum(points::double precision) over (partition by customer_key order by changed_on) as points_365d
     from changes
 ),
@@ -56,7 +57,7 @@ tiered as (
     select
         running.customer_key,
         running.changed_on,
-        running.points_365d,
+        running.points,
         case
             {%- for tier in tiers | reverse %}
             when running.points_365d >= periods.{{ tier }}_minimum_points then {{ tiers | length - loop.index0 }}
@@ -70,21 +71,22 @@ tiered as (
 compared as (
     select
         *,
-        lag(height) over in_order as earlier_height,
-        row_number() over in_order = count(*) over (partition by customer_key) as is_last
+        changed_on - '1990-01-01'::date as changed_day,
+        lag(height) over (partition by customer_key order by changed_on) as earlier_height
     from tiered
-    window in_order as (partition by customer_key order by changed_on)
 ),
 
--- The latest change so far and what was before it, in one number (9: nothing was): one pass, no second sort.
+-- The height after the last change, and the day of the latest change of height with what was before it (9: nothing was),
+-- each packed into one number: a single pass finds both.
 followed as (
     select
-        *,
-        max(
-            case when height is distinct from earlier_height
-                then (changed_on - '1990-01-01'::date) * 10 + coalesce(earlier_height, 9) end
-        ) over (partition by customer_key order by changed_on) as latest_change
+        customer_key,
+        sum(points) as points_365d,
+        max(changed_day * 10 + height) % 10 as height,
+        max(case when height is distinct from earlier_height then changed_day * 10 + coalesce(earlier_height, 9) end)
+            as latest_change
     from compared
+    group by customer_key
 )
 
 select
@@ -95,4 +97,3 @@ select
     points_365d::bigint as points_365d,
     format('%s points in 365 days', points_365d::bigint) as tier_reason
 from followed
-where is_last

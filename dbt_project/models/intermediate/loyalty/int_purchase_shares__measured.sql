@@ -1,4 +1,4 @@
-{{ config(tags=['daily'], pre_hook='{{ plan_for_whole_tables() }}', meta={'primary_key': ['customer_key']}) }}
+{{ config(tags=['daily'], pre_hook='{{ plan_for_whole_tables(many_groups=true) }}', meta={'primary_key': ['customer_key']}) }}
 
 with brands as (
     select
