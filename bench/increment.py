@@ -24,6 +24,7 @@ from typing import Any
 import duckdb
 
 from bench.increment_data import land_increment, land_nothing_new, make_base
+from bench.model_times import slowest_models
 from customer360 import server, warehouse
 from customer360.build import RATES, build
 from customer360.progress import Silent
@@ -135,16 +136,10 @@ def _timed(settings: Settings) -> dict[str, Any]:
     summary = build(settings, "bench", watch)
     seconds = time.perf_counter() - begun
     watch.stage("")
-    with warehouse.connect("owner", settings) as connection:
-        slowest = connection.execute(
-            "select model, round(seconds::numeric, 2)::float from ops.model_runs where run_id = %s"
-            " order by seconds desc limit 6",
-            [summary.run_id],
-        ).fetchall()
     return {
         "seconds": round(seconds, 2),
         "stages": watch.seconds,
-        "slowest_models": dict(slowest),
+        "slowest_models": slowest_models(settings, summary.run_id),
         "customers": str(summary.tables.get("marts.customer_360", "none changed")),
     }
 

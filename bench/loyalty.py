@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from bench.model_times import slowest_models
 from customer360 import daily, server, transform, warehouse
 from customer360.build import published_tables
 from customer360.progress import Silent
@@ -80,17 +81,11 @@ def one_pass(settings: Settings, day: date) -> dict[str, object]:
     with recorded(settings, "daily", "bench", as_of_on=day) as run:
         summary = daily._refresh(settings, run, day, Silent())
     seconds = time.perf_counter() - started
-    with warehouse.connect("owner", settings) as connection:
-        slowest = connection.execute(
-            "select model, round(seconds::numeric, 1)::float from ops.model_runs where run_id = %s"
-            " order by seconds desc limit 8",
-            [summary.run_id],
-        ).fetchall()
     return {
         "seconds": round(seconds, 1),
         "stages": {stage: round(at, 1) for stage, at in summary.seconds.items()},
         "rows": sum(change.added + change.changed + change.removed for change in summary.tables.values()),
-        "slowest_models": dict(slowest),
+        "slowest_models": slowest_models(settings, summary.run_id),
     }
 
 
