@@ -95,8 +95,9 @@ def _unbuilt_feeds(settings: Settings) -> tuple[str, ...]:
 
 
 def is_daily_due(settings: Settings) -> bool:
-    """Whether something is published and today's daily pass is still to be made, or is older than a churn model's fit.
+    """Whether something is published and today's daily pass is still to be made, or is older than what it must follow.
 
+    That is a churn model's fit, and a rebuild: it may be in another currency, in another time zone, or by other models.
     A pass over an empty warehouse does not count: the first customers of an installation get their daily figures on
     the day they arrive.
     """
@@ -111,6 +112,8 @@ def is_daily_due(settings: Settings) -> bool:
                         and published_at > coalesce(
                             (select max(finished_at) from ops.runs where kind = 'fit' and state = 'succeeded'),
                             '-infinity')
+                        and published_at > coalesce(
+                            (select max(published_at) from ops.publications where kind = 'rebuild'), '-infinity')
                 )
                 """,
                 [settings.today()],

@@ -134,6 +134,14 @@ def test_the_daily_pass_is_due_once_something_is_published_and_until_it_is_made(
     assert not wake.is_daily_due(settings), "once a day, not once a batch"
 
 
+def test_a_rebuild_is_followed_by_a_daily_pass_in_its_currency(settings: Settings) -> None:
+    publication(settings, "rebuild", minutes_ago=10)
+    publication(settings, "daily", minutes_ago=5)
+    assert not wake.is_daily_due(settings)
+    publication(settings, "rebuild", minutes_ago=1)
+    assert wake.is_daily_due(settings)
+
+
 def test_yesterdays_pass_does_not_do_for_today(settings: Settings) -> None:
     publication(settings, "live", minutes_ago=3000)
     publication(settings, "daily", minutes_ago=1440, days_ago=1)
