@@ -1,6 +1,7 @@
 """Makes the tables that depend on today's date: recency, tiers, stages, churn, cohorts, alerts.
 
-**Runs on** the first minutes of each business day, and when customers are published before that day's pass was made.
+**Runs on** the first minutes of each business day, and when something is published that the day's pass does not follow
+yet: the day's first customers, a rebuild (of all tables, perhaps in another currency), a churn model.
 **Produces** one publication: all daily tables of `marts`, for one `as_of_on`.
 **Re-run** at any time: the same day gives the same rows. A past `as_of_on` goes to the schema `asof_YYYYMMDD`.
 **Broken?** `docs/runbooks/refresh_daily.md`

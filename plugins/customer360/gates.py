@@ -112,12 +112,15 @@ def _validate_frame(frame: pd.DataFrame, suite: Any) -> Any:
 
 
 def _validate_table(table: Table, suite: Any, settings: Settings) -> Any:
+    # The process may outlive a restart of the server: connections of the pool are tried before they are used.
     context = _context()
     url = warehouse.url(table.role, settings).replace("postgresql://", "postgresql+psycopg2://", 1)
     limit = f"options=-c%20statement_timeout%3D{settings.gate_timeout_seconds * 1000}"
     url += f"{'&' if '?' in url else '?'}{limit}"
     name = f"{table.role} {hash(url)}"
-    source = context.data_sources.all().get(name) or context.data_sources.add_postgres(name, connection_string=url)
+    source = context.data_sources.all().get(name) or context.data_sources.add_postgres(
+        name, connection_string=url, kwargs={"pool_pre_ping": True}
+    )
     known = f"{table.schema}.{table.name}"
     assets = {asset.name: asset for asset in source.assets}
     asset = assets.get(known) or source.add_table_asset(known, table_name=table.name, schema_name=table.schema)

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from customer360 import gates, warehouse
-from customer360.errors import Customer360Error
+from customer360.errors import Customer360Error, WarehouseUnavailableError
 from customer360.progress import Progress
 from customer360.publish import Kind, Publication, PublishedTable
 from customer360.run_log import GateBlockedError, Run, told
@@ -143,9 +143,18 @@ class _Judgement:
 
 
 def _judge(gate: gates.Gate, suite: Any, table: gates.Table, settings: Settings, run: Run) -> _Judgement:
-    """Run one suite. A suite that cannot even be started has crashed: nothing is known about its table."""
+    """Run one suite. A suite that cannot even be started has crashed: nothing is known about its table.
+
+    Raises:
+        WarehouseUnavailableError: there was nobody to ask; another try may find somebody.
+    """
     try:
         outcome = gates.run_suite(gate, suite, table, settings=settings, run_id=run.run_id)
+    except ConnectionError as error:
+        raise WarehouseUnavailableError(
+            f"The warehouse did not answer while {suite.name} was judged.",
+            "Nothing to do: the next run judges it. `c360 status` tells whether the warehouse is back.",
+        ) from error
     except Exception as error:
         return _Judgement(0, [], [f"{suite.name}: could not be evaluated: {told(error)}"])
     crashed = [f"{suite.name}: {one.detail}" for one in outcome.results if one.outcome == "crashed"]

@@ -209,6 +209,17 @@ def test_a_reader_sees_one_whole_version_at_a_time_through_runs_one_of_them_kill
     assert_sound(settings)
 
 
+def test_a_process_that_outlives_a_restart_of_the_server_judges_on_new_connections(shop: Settings) -> None:
+    load_all(shop, [session("s5", customer_id="c1")])
+    assert build(shop, "test").state == "succeeded"
+    with warehouse.admin(shop, database="postgres") as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", [shop.database]
+        )
+    load_all(shop, [order("o6", customer_id="c6", total="6.00")])
+    assert build(shop, "test").state == "succeeded"
+
+
 def test_a_blocked_candidate_is_not_published_and_a_hold_lets_the_others_go_on(shop: Settings) -> None:
     bad = load(shop, "orders", [order("o8", customer_id="c8", total="-5.00")])
     good = load(shop, "web_sessions", [session("s8", customer_id="c1")])
