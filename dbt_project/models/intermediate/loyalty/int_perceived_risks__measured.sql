@@ -37,19 +37,25 @@ prices as (
     group by customer_key
 ),
 
-new_categories as (
-    select
-        items.customer_key,
-        count(*) as new_category_line_count,
-        count(*) filter (where items.unit_price > prices.high_price) as dear_line_count
+-- Found before the prices are joined: they are a quarter of the lines.
+new_lines as materialized (
+    select items.customer_key, items.unit_price
     from {{ ref('fct_order_items') }} as items
     inner join entries
         on entries.customer_key = items.customer_key
         and entries.category = items.category
         and entries.entered_on = items.ordered_on
-    inner join prices on prices.customer_key = items.customer_key
     where items.unit_price is not null and items.is_valid
-    group by items.customer_key
+),
+
+new_categories as (
+    select
+        new_lines.customer_key,
+        count(*) as new_category_line_count,
+        count(*) filter (where new_lines.unit_price > prices.high_price) as dear_line_count
+    from new_lines
+    inner join prices on prices.customer_key = new_lines.customer_key
+    group by new_lines.customer_key
 ),
 
 orders as (
