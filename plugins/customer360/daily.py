@@ -6,7 +6,6 @@ and while the candidate gate blocks a build, yesterday's figures stay (docs/deci
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -92,10 +91,8 @@ def _refresh(settings: Settings, run: Run, day: date, progress: Progress) -> Run
     tables = published_tables(settings)
     check_candidate(settings, run, tables, kind="daily", progress=progress)
     progress.stage("journals")
-    with ThreadPoolExecutor(1) as beside:
-        history = beside.submit(customer_history.record, settings, day)
-        progress.note(str(loyalty_journals.record(settings, day)))
-        progress.note(str(history.result()))
+    progress.note(str(loyalty_journals.record(settings, day)))
+    progress.note(str(customer_history.record(settings, day)))
     tables += JOURNALS
     run.mark("checked")
     publication = publish(settings, tables, run_id=run.run_id, kind="daily", as_of_on=day, progress=progress)
