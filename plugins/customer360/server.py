@@ -34,10 +34,12 @@ SUPERUSER = "postgres"
 _SYSTEM_USER = "pgserver"
 _START_SECONDS = 60
 
+_MEGABYTE = 1 << 20
 # Sized for a shop's warehouse on a small machine; each line differs from the default for the reason beside it.
 _CONFIGURATION = {
     "max_connections": "120",  # Airflow's four processes, its workers, dbt's threads and BI
-    "shared_buffers": "512MB",  # the default of 128 MB makes every build read from the kernel's cache
+    # A tenth of the memory: Airflow and the builds need the rest. 128 MB, the default, make every build read files.
+    "shared_buffers": f"{max(512, psutil.virtual_memory().total // 10 // _MEGABYTE)}MB",
     "work_mem": "32MB",  # staging sorts and hash joins stay in memory
     "maintenance_work_mem": "256MB",  # index builds of a first load
     "max_wal_size": "4GB",  # a first load would otherwise checkpoint every few seconds
