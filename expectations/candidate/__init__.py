@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import great_expectations.expectations as gxe
 from great_expectations import ExpectationSuite
 from great_expectations.expectations.metadata_types import FailureSeverity
+
+if TYPE_CHECKING:
+    from customer360.publish import Kind
 
 # Rows of batches that a build may see: claimed, and neither held nor refused.
 VISIBLE = "batches.claimed_at is not null and batches.state in ('loaded', 'published')"
@@ -42,18 +45,19 @@ def suite_of(
     *,
     scope: str | None,
     scope_key: str | None,
-    whole: bool,
-    is_daily: bool = False,
+    kind: Kind,
 ) -> ExpectationSuite:
-    """The suite of a published table; of one that has no module here, that its key is a key.
+    """The suite of a table about to be published; of one that has no module here, that its key is a key.
 
-    A live table that the daily pass makes anew has a ``daily_suite`` for that.
+    A live publication is judged by the keys that the run does again, others whole. A live table that the daily pass
+    makes anew has a ``daily_suite`` for that.
     """
+    whole = kind != "live"
     name = f"expectations.candidate.{table}"
     if find_spec(name):
         module = import_module(name)
         made: ExpectationSuite = (
-            module.daily_suite() if is_daily and hasattr(module, "daily_suite") else module.suite(whole=whole)
+            module.daily_suite() if kind == "daily" and hasattr(module, "daily_suite") else module.suite(whole=whole)
         )
         return made
     among = changed(scope, scope_key, whole=whole) if scope and scope_key else "true"
@@ -117,24 +121,22 @@ def filled(*columns: str, key: str, among: str, batch: str = "batch_id") -> Expe
 
 def known_customer(scope: str, key: str, *, whole: bool) -> ExpectNoRows:
     """Every fact belongs to a customer who has a row, or to nobody: those touched, and those of touched customers."""
-    touched = changed(scope, key, whole=whole)
-    among = f"(select {key}, customer_key, batch_id from {{batch}} as built where {touched})"
-    if not whole:  # of the touched customers only those without a row matter, and `or` would read the whole table
-        among = f"""(
-            select {key}, customer_key, batch_id from {{batch}} as built where {touched}
-            union
-            select built.{key}, built.customer_key, built.batch_id
-            from (
-                select key::bigint as customer_key from ops.dirty where scope = 'customer' and not exists (
-                    select from candidate.customer_360 as customer where customer.customer_key = dirty.key::bigint)
-            ) as gone
-            inner join {{batch}} as built using (customer_key)
-        )"""
+    has_row = "exists (select from candidate.customer_360 as customer where customer.customer_key = {})"
+    gone = ""
+    if not whole:  # the facts of touched customers who have no row; `or` in one query would read the whole table
+        gone = f"""
+        union
+        select built.{key}::text, built.batch_id
+        from (
+            select key::bigint as customer_key from ops.dirty
+            where scope = 'customer' and not {has_row.format("dirty.key::bigint")}
+        ) as gone
+        inner join {{batch}} as built using (customer_key)"""
     return no_row(
         f"""
-        select {key}::text as key, batch_id from {among} as fact
-        where customer_key is not null and not exists (
-            select from candidate.customer_360 as customer where customer.customer_key = fact.customer_key)
+        select fact.{key}::text as key, fact.batch_id from {{batch}} as fact
+        where {changed(scope, f"fact.{key}", whole=whole)}
+            and fact.customer_key is not null and not {has_row.format("fact.customer_key")}{gone}
         """,
         description="the customer exists",
         notes="A fact whose customer has no row is in no customer's figures and not in the unattributed bucket.",

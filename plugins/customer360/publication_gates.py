@@ -62,14 +62,7 @@ def check_candidate(
     passed = 0
     for table in judged:
         if kind != "live" or table.scope in dirty:
-            suite = suite_of(
-                table.name,
-                table.primary_key,
-                scope=table.scope,
-                scope_key=table.scope_key,
-                whole=kind != "live",
-                is_daily=kind == "daily",
-            )
+            suite = suite_of(table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, kind=kind)
             where = gates.Table(table.source_schema, table.name, "transformer")
             judgement = _judge("candidate", suite, where, settings, run)
             passed += judgement.passed

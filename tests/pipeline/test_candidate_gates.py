@@ -30,7 +30,8 @@ def broken(settings: Settings, *, whole: bool) -> set[tuple[str, str]]:
         for table in published_tables(settings):
             if not table.is_live:
                 continue
-            suite = suite_of(table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, whole=whole)
+            kind = "rebuild" if whole else "live"
+            suite = suite_of(table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, kind=kind)
             for expectation in suite.expectations:
                 rows = expectation.unexpected_rows_query.replace("{batch}", f"candidate.{table.name}")
                 if expectation.severity == "critical" and connection.execute(warehouse.query(rows)).fetchall():

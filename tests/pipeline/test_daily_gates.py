@@ -121,7 +121,7 @@ def expectations(settings: Settings) -> dict[tuple[str, str], str]:
         (name, expectation.description): expectation.unexpected_rows_query.replace("{batch}", f"candidate.{name}")
         for name in names
         for expectation in suite_of(
-            name, tables[name].primary_key, scope=None, scope_key=None, whole=True, is_daily=True
+            name, tables[name].primary_key, scope=None, scope_key=None, kind="daily"
         ).expectations
     }
 
