@@ -41,17 +41,16 @@
   So the totals of a day move by the dirty keys' rows, and nobody reads the rest of the day: 1,000 corrections spread
   over 500 days of 2 million orders would read a million of them. It is exact (numbers are decimals), and safe to do
   again, because marts and ops.dirty change together, in the publication: as long as a key is dirty, its published row
-  is the one that the published totals hold. A distinct count is not a total: give it one row per distinct thing.
+  is the one that the published totals hold. A distinct count is not a total: see the buyers of fct_daily_revenue.
 #}
-{% macro moved_rows(name, scope, key, columns, condition='true', distinct=false) -%}
-    {%- set chosen = 'select distinct' if distinct else 'select' -%}
-    {{ chosen }} 1 as sign, {{ columns | join(', ') }}
+{% macro moved_rows(name, scope, key, columns, condition='true') -%}
+    select 1 as sign, {{ columns | join(', ') }}
     from {{ ref(name) }}
     where {{ condition }}
         {{- only_dirty(scope, key) }}
     {%- if is_scoped() %}
     union all
-    {{ chosen }} -1, {{ columns | join(', ') }}
+    select -1, {{ columns | join(', ') }}
     from {{ published(name) }}
     where {{ condition }}
         {{- only_dirty(scope, key) }}

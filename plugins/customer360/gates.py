@@ -17,6 +17,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -115,8 +116,8 @@ def _validate_table(table: Table, suite: Any, settings: Settings) -> Any:
     # The process may outlive a restart of the server: connections of the pool are tried before they are used.
     context = _context()
     url = warehouse.url(table.role, settings).replace("postgresql://", "postgresql+psycopg2://", 1)
-    limit = f"options=-c%20statement_timeout%3D{settings.gate_timeout_seconds * 1000}"
-    url += f"{'&' if '?' in url else '?'}{limit}"
+    timeout = f"statement_timeout={settings.gate_timeout_seconds * 1000}"
+    url += f"{'&' if '?' in url else '?'}options={quote(f'-c {timeout} -c {warehouse.NO_MERGE_JOIN}')}"
     name = f"{table.role} {hash(url)}"
     source = context.data_sources.all().get(name) or context.data_sources.add_postgres(
         name, connection_string=url, kwargs={"pool_pre_ping": True}

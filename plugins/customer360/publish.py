@@ -144,6 +144,8 @@ def publish(
     name = f"customer360 publication of run {run_id}"
     with warehouse.connect("publisher", settings, application_name=name) as connection:
         connection.execute(query(f"set local lock_timeout = '{ROW_LOCK_SECONDS}s'"))
+        if kind == "live":
+            connection.execute(query(f"set local {warehouse.NO_MERGE_JOIN}"))
         _fence(connection, run_id)
         _create_deleted_keys(connection)
         publication_id: int = warehouse.scalar(

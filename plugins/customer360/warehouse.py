@@ -43,6 +43,10 @@ INCIDENTS_LOCK = 360_003
 SNAPSHOTS_LOCK = 360_004
 """One fit or evaluation at a time: they share the scratch schemas."""
 
+NO_MERGE_JOIN = "enable_mergejoin=off"
+"""A setting for gates and for work on few keys. By its histogram, which ends before the newest keys, the planner
+expects a merge join to stop early; it walks the whole index (docs/decisions/0014)."""
+
 
 class WriterBusyError(Customer360Error):
     """Another build, daily refresh, erasure or release holds the writer lock."""

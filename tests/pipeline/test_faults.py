@@ -265,6 +265,17 @@ def test_an_expectation_that_cannot_be_evaluated_stops_the_line(shop: Settings) 
     assert "c360 why run" in caught.value.next_step
 
 
+def test_gates_look_few_keys_up_and_walk_no_table_by_a_merge_join(shop: Settings) -> None:
+    planned = no_row(
+        "select order_id as key, batch_id from {batch} as built where current_setting('enable_mergejoin') = 'on'",
+        description="plans", notes="plans",
+    )  # fmt: skip
+    suite = ExpectationSuite(name="candidate.planned", expectations=[planned])
+    assert rows(shop, "select count(*) > 0 from candidate.fct_orders", "owner") == [(True,)]
+    outcome = gates.run_suite("candidate", suite, gates.Table("candidate", "fct_orders", "transformer"), settings=shop)
+    assert [one.outcome for one in outcome.results] == ["passed"]
+
+
 def test_an_expectation_that_takes_too_long_is_ended_and_stops_the_line(shop: Settings) -> None:
     endless = no_row(
         "select order_id as key, batch_id from {batch} as built where pg_sleep(60) is null",

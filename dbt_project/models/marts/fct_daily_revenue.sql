@@ -14,16 +14,41 @@
 
 with orders as (
     {{ moved_rows('fct_orders', 'order', 'order_id', [
-        'ordered_on', 'is_valid', 'is_cancelled', 'exchange_rate', 'gross_amount', 'discount_amount', 'tax_amount',
+        'customer_key', 'ordered_on', 'is_valid', 'is_cancelled', 'exchange_rate', 'gross_amount', 'discount_amount', 'tax_amount',
         'shipping_amount', 'cancelled_amount',
     ]) }}
 ),
 
+-- Only a changed order can give a day a buyer or take one from it.
+changed_buyers as (
+    select distinct
+        ordered_on,
+        customer_key
+    from orders
+    where is_valid and customer_key is not null
+),
+
 buyers as (
-    {{ moved_rows(
-        'fct_orders', 'customer', 'customer_key', ['ordered_on', 'customer_key'],
-        condition='is_valid and customer_key is not null', distinct=true
-    ) }}
+    {%- if is_scoped() %}
+    {%- for sign, facts in [(1, ref('fct_orders')), (-1, published('fct_orders'))] %}
+    select
+        {{ sign }} as sign,
+        ordered_on
+    from changed_buyers
+    where exists (
+        select from {{ facts }} as fact
+        where fact.customer_key = changed_buyers.customer_key
+            and fact.ordered_on = changed_buyers.ordered_on
+            and fact.is_valid
+    )
+    {{- ' union all' if not loop.last }}
+    {%- endfor %}
+    {%- else %}
+    select
+        1 as sign,
+        ordered_on
+    from changed_buyers
+    {%- endif %}
 ),
 
 refunds as (

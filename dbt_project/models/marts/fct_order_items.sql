@@ -2,7 +2,7 @@
     tags=['live'],
     meta={
         'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id', 'line_number'],
-        'indexes': ['(customer_key)'],
+        'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
 ) }}
 

@@ -3,7 +3,7 @@
     meta={
         'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id'],
         'touches': {'customer': 'customer_key', 'day': 'ordered_on'},
-        'indexes': ['(customer_key)'],
+        'indexes': ['(customer_key, ordered_on)'], 'cluster_by': 'customer_key',
     }
 ) }}
 

@@ -3,7 +3,7 @@
     meta={
         'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id', 'refund_number'],
         'touches': {'day': 'refunded_on'},
-        'indexes': ['(customer_key)'],
+        'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
 ) }}
 

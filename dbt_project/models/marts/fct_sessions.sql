@@ -3,7 +3,7 @@
     meta={
         'scope': 'session', 'scope_key': 'session_id', 'primary_key': ['session_id'],
         'touches': {'customer': 'customer_key', 'day': 'started_on'},
-        'indexes': ['(customer_key)'],
+        'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
 ) }}
 

@@ -3,7 +3,7 @@
     meta={
         'scope': 'ticket', 'scope_key': 'ticket_id', 'primary_key': ['ticket_id'],
         'touches': {'customer': 'customer_key', 'day': 'created_on'},
-        'indexes': ['(customer_key)'],
+        'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
 ) }}
 

@@ -293,5 +293,5 @@ def _write_records(
             "source_type": record_type.take(taken),
             "source_id": records["record_id"].combine_chunks().take(taken),
         }
-    )
+    ).sort_by("customer_key")  # an increment reads all records of a customer: docs/decisions/0014
     staged.copy_in(connection, f"{schema}.records", content.column_names, content)
