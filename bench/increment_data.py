@@ -115,7 +115,7 @@ def land_increment(settings: Settings, customers: int, touched: int, number: int
     sets = [(0, new), (new, new + corrections), (new + corrections, touched - asked), (touched - asked, touched)]
     people = [f"(select n, {person} as p from generate_series({first}, {end - 1}) as n)" for first, end in sets]
     corrected = {"updated_at": "updated_at + interval '200 days'", "total_amount": "total_amount + 1"}
-    offset = 1_000_000_000 + number * 1_000_000
+    offset = 1_000_000_000 + number * touched
     _insert(settings, "orders", _ORDERS.format(source=people[0], offset=offset, age="0.01"))
     _insert(
         settings,

@@ -95,7 +95,7 @@ def batch_of(shop: Shop, scene: Scene, *states: str) -> str:
         )
 
 
-def _deaf(shop: Shop, feed: str) -> None:
+def _deaf(shop: Shop) -> None:
     """Nobody tells of files: the triggerer is dead, and the sweep stands still."""
     shop.pause("sweep_landing")
     with contextlib.suppress(KeyError, ProcessLookupError):
@@ -105,7 +105,7 @@ def _deaf(shop: Shop, feed: str) -> None:
 
 def _file_nobody_tells_of(feed: str) -> Callable[[Shop, Scene], None]:
     def arrange(shop: Shop, scene: Scene) -> None:
-        _deaf(shop, feed)
+        _deaf(shop)
         land(shop, scene, feed, records(feed))
 
     return arrange
@@ -113,12 +113,7 @@ def _file_nobody_tells_of(feed: str) -> Callable[[Shop, Scene], None]:
 
 for _feed in ("orders", "web_sessions", "support_tickets"):
     situation(f"ingest_{_feed}")(_file_nobody_tells_of(_feed))
-
-
-@situation("sweep_landing")
-def _no_event_and_no_sweep(shop: Shop, scene: Scene) -> None:
-    _deaf(shop, "orders")
-    land(shop, scene, "orders", orders(2))
+situation("sweep_landing", "feed_late")(_file_nobody_tells_of("orders"))
 
 
 @situation("files_waiting")
@@ -203,15 +198,8 @@ def _a_held_batch(shop: Shop, scene: Scene) -> None:
 
 @situation("batch_failed")
 def _an_airflow_that_is_down(shop: Shop, scene: Scene) -> None:
-    _deaf(shop, "orders")
-    land(shop, scene, "orders", orders(2))
+    _file_nobody_tells_of("orders")(shop, scene)
     scene.values["BATCH"] = "1"
-
-
-@situation("feed_late")
-def _a_feed_that_is_late(shop: Shop, scene: Scene) -> None:
-    _deaf(shop, "orders")
-    land(shop, scene, "orders", orders(2))
 
 
 @situation("fit_churn_model")
