@@ -7,6 +7,7 @@
     touches      {scope: column}: keys that a change of this table makes dirty for the models that read it
     primary_key  the columns of its unique index
     indexes      further indexes, as SQL after "on <table>"
+    cluster_by   the column by which a whole build sorts the rows (docs/decisions/0014)
     moves        true: a run over dirty keys moves the published totals by what changed (macro moved_rows)
 #}
 
