@@ -88,3 +88,20 @@ def test_after_a_whole_build_the_rows_of_a_customer_lie_together(settings: Setti
     """
     assert rows(settings, apart, "owner") == [(0,)]
     assert rows(settings, f"select count(*) >= 70 from {table}", "owner") == [(True,)]
+
+
+@pytest.mark.builds
+def test_a_day_counts_a_buyer_once_until_their_last_order_of_it_is_gone(settings: Settings) -> None:
+    buyers = "select customer_count, order_count from marts.fct_daily_revenue"
+    load_all(settings, [order("o1", customer_id="c1"), order("o2", customer_id="c2")])
+    build(settings, "test")
+    assert rows(settings, buyers) == [(2, 2)]
+    for record, counted in [
+        (order("o3", customer_id="c1"), (2, 3)),
+        (order("o1", customer_id="c1", version=1, status="cancelled"), (2, 2)),
+        (order("o3", customer_id="c1", version=1, status="cancelled"), (1, 1)),
+        (order("o3", customer_id="c2", version=2), (1, 2)),
+    ]:
+        load_all(settings, [record])
+        build(settings, "test")
+        assert rows(settings, buyers) == [counted]
