@@ -34,12 +34,13 @@ SUPERUSER = "postgres"
 _SYSTEM_USER = "pgserver"
 _START_SECONDS = 60
 
-_MEGABYTE = 1 << 20
+# In megabytes: a tenth of the machine's memory, for Airflow and the builds need the rest. At most 4 GB, as a container
+# sees the memory of its host.
+_SHARED_BUFFERS = min(max(512, psutil.virtual_memory().total // (10 << 20)), 4096)
 # Sized for a shop's warehouse on a small machine; each line differs from the default for the reason beside it.
 _CONFIGURATION = {
     "max_connections": "120",  # Airflow's four processes, its workers, dbt's threads and BI
-    # A tenth of the memory: Airflow and the builds need the rest. 128 MB, the default, make every build read files.
-    "shared_buffers": f"{max(512, psutil.virtual_memory().total // 10 // _MEGABYTE)}MB",
+    "shared_buffers": f"{_SHARED_BUFFERS}MB",  # the default of 128 MB makes every build read from the kernel's cache
     "work_mem": "32MB",  # staging sorts and hash joins stay in memory
     "maintenance_work_mem": "256MB",  # index builds of a first load
     "max_wal_size": "4GB",  # a first load would otherwise checkpoint every few seconds
