@@ -23,6 +23,7 @@ from typing import Any
 
 import duckdb
 
+from bench.at_rest import let_rest
 from bench.increment_data import land_increment, land_nothing_new, make_base
 from bench.model_times import slowest_models
 from customer360 import server, warehouse
@@ -88,20 +89,11 @@ def measure(customers: int, touched: int, *, with_duckdb: bool) -> dict[str, Any
                 figures["duckdb"] = beside_duckdb(settings, Path(home), whole["seconds"])
                 _tell(f"DuckDB: {figures['duckdb']}")
             _tell("increments")
-            _rest(settings)
+            let_rest(settings)
             figures |= measure_increments(settings, customers, touched)
         finally:
             server.stop(settings, immediate=True)
     return figures
-
-
-def _rest(settings: Settings) -> None:
-    """Do what autovacuum would do beside the measurement after so large a load, and wait for what it has begun."""
-    with warehouse.admin(settings) as connection:
-        connection.execute("vacuum analyze")
-        at_work = "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'"
-        while warehouse.scalar(connection, at_work):
-            time.sleep(1)
 
 
 def measure_increments(settings: Settings, customers: int, touched: int) -> dict[str, Any]:
