@@ -27,7 +27,8 @@ from bench.at_rest import let_rest
 from bench.increment_data import land_increment, land_nothing_new, make_base
 from bench.model_times import slowest_models
 from customer360 import server, warehouse
-from customer360.build import RATES, build
+from customer360.build import build
+from customer360.fingerprint import RATES
 from customer360.progress import Silent
 from customer360.settings import Settings
 from customer360.warehouse import query

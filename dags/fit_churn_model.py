@@ -38,9 +38,9 @@ from customer360.settings import get_settings
 def fit_churn_model():
     @task(outlets=[DAILY_DUE])
     def fit_model(params=None):
-        from customer360.churn import tasks
+        from customer360 import airflow_tasks
 
-        return tasks.fit_model(params["as_of_on"], params["horizon_days"])
+        return airflow_tasks.fit_model(params["as_of_on"], params["horizon_days"])
 
     fit_model()
 

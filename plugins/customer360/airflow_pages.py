@@ -7,14 +7,13 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from string import Template
 
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
-from markdown_it import MarkdownIt
+from fastapi.responses import FileResponse, RedirectResponse, Response
 
 from customer360.oncall.page import router as on_call
+from customer360.plain_page import PAGE_POLICY, page, render
 from customer360.report import NothingToReportError, write_customer_page, write_report
 from customer360.settings import PROJECT_ROOT, Settings, get_settings
 
@@ -29,19 +28,6 @@ _REPORT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; base-uri 'none'; form-action 'none'"
-
-_PAGE = Template("""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title><style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; }
-pre { overflow-x: auto; padding: .75rem; border: 1px solid color-mix(in srgb, currentColor 25%, transparent); }
-code { font: .9em ui-monospace, monospace; }
-table { border-collapse: collapse; display: block; overflow-x: auto; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
-  border-bottom: 1px solid color-mix(in srgb, currentColor 20%, transparent); }
-</style></head><body>$body</body></html>""")
 
 
 @cache
@@ -88,7 +74,7 @@ def churn_picture(model_version: int) -> Response:
     path = get_settings().home / "churn" / f"version_{model_version}.svg"
     if not path.is_file():
         raise HTTPException(404, "There is no picture of this version.")
-    headers = {"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
+    headers = {"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
@@ -126,17 +112,3 @@ def runbook(name: str) -> Response:
     if not _NAME.fullmatch(name) or not path.is_file():
         raise HTTPException(404, "There is no such runbook.")
     return page(name, render(path))
-
-
-def render(path: Path) -> str:
-    """Markdown as HTML; HTML within it is shown as text. Links to other pages of the folder lose their .md."""
-    text = MarkdownIt("commonmark", {"html": False}).enable("table").render(path.read_text())
-    return re.sub(r'href="([a-z0-9_-]+)\.md', r'href="\1', text)
-
-
-def page(title: str, body: str) -> HTMLResponse:
-    """A page in the house's plain style: readable on a phone, in dark mode, without scripts."""
-    return HTMLResponse(
-        _PAGE.substitute(title=html.escape(title), body=body),
-        headers={"Content-Security-Policy": _PAGE_POLICY, "X-Content-Type-Options": "nosniff"},
-    )

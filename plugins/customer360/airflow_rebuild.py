@@ -19,7 +19,8 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from customer360 import model_graph, warehouse
 from customer360.airflow_tasks import run_name, told_plainly
-from customer360.build import PROJECT, build, live_fingerprint
+from customer360.build import build
+from customer360.fingerprint import PROJECT, live_fingerprint
 from customer360.progress import Logged
 from customer360.settings import get_settings
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -265,3 +266,21 @@ def may_heal(error: BaseException) -> bool:
             return True
         seen = seen.__cause__
     return False
+
+
+def fit_model(as_of_on: str | None, horizon_days: int | None) -> str:
+    """Fit, judge, promote or keep; the daily pass that this wakes publishes the version and scores with it."""
+    from customer360.churn import fitting
+
+    with told_plainly(), Logged() as progress:
+        run: Any = get_current_context()["dag_run"]
+        summary = fitting.fit(
+            get_settings(),
+            f"{run.dag_id} {run.run_id}",
+            as_of_on=date.fromisoformat(as_of_on) if as_of_on else None,
+            horizon_days=horizon_days,
+            progress=progress,
+        )
+        _log.info("%s", summary)
+        _log.info("Picture: /customer360/churn/%s in Airflow, or %s", summary.model_version, summary.picture)
+        return str(summary)

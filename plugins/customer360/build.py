@@ -7,35 +7,23 @@ in its own transaction, so that what a run that failed, was killed or was blocke
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from customer360 import warehouse
+from customer360 import dirty, warehouse
+from customer360.fingerprint import live_fingerprint, rates_fingerprint
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.publication_gates import check_candidate, check_marts, check_unchecked
 from customer360.publish import Change, Kind, Publication, PublishedTable, publish
 from customer360.run_log import Run, recorded
-from customer360.settings import PROJECT_ROOT, Settings
-from customer360.warehouse import Connection, query, scalar
+from customer360.settings import Settings
+from customer360.warehouse import Connection, scalar
 
 if TYPE_CHECKING:
     from customer360.transform import ModelResult
-
-PROJECT = PROJECT_ROOT / "dbt_project"
-RATES = PROJECT / "seeds" / "fx_rates.csv"
-
-# What a row of a feed makes dirty: scope and the column of its key.
-SCOPES = {
-    "orders": ("order", "order_id"),
-    "web_sessions": ("session", "session_id"),
-    "support_tickets": ("ticket", "ticket_id"),
-}
 
 
 @dataclass
@@ -189,10 +177,10 @@ def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool 
         if is_whole:
             connection.execute("delete from ops.live_build")
         else:
-            for feed, (scope, column) in SCOPES.items():
+            for feed, (scope, column) in dirty.SCOPES.items():
                 batch_ids = [batch_id for batch_id, batch_feed in taken if batch_feed == feed]
                 if batch_ids:
-                    _mark_dirty(
+                    dirty.mark(
                         connection,
                         scope,
                         f"select distinct {column} from raw.{feed} where batch_id = any(%s)",
@@ -227,8 +215,8 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
             progress=stepping(progress),
         )
 
-    _tell_the_planner(run)
-    _tell_the_planner_of_raw(run)
+    dirty.analyze(run.lock)
+    dirty.analyze_grown_feeds(run.lock)
     progress.stage("staging")
     models("tag:staging")
     reach("build.staged")
@@ -243,14 +231,14 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
         run.lock.execute("analyze state.customer_key_map, state.customer_key_crosswalk")
     reach("build.resolved")
     progress.note(f"{delta.customers} customers touched")
-    _tell_the_planner(run)
+    dirty.analyze(run.lock)
     progress.stage("models")
     models("tag:live")
     reach("build.modelled")
-    dirty = scalar(run.lock, "select count(*) from ops.dirty")
-    run.count(batches=work.batch_count, dirty=dirty)
-    progress.note("all of every table" if work.is_whole else f"{dirty} keys")
-    _tell_the_planner(run)
+    count = scalar(run.lock, "select count(*) from ops.dirty")
+    run.count(batches=work.batch_count, dirty=count)
+    progress.note("all of every table" if work.is_whole else f"{count} keys")
+    dirty.analyze(run.lock)
     return published_tables(settings)
 
 
@@ -279,40 +267,6 @@ def stepping(progress: Progress) -> Callable[[ModelResult], None]:
     return lambda result: progress.step(result.model)
 
 
-def live_fingerprint(settings: Settings) -> str:
-    """What every live row depends on besides its records: the models, the business time zone, the reporting currency.
-
-    A run over dirty keys under another one would leave the untouched rows on other days, or in other money, than the
-    rest: all are built anew.
-    """
-    given = f"{models_fingerprint()} {settings.business_timezone} {settings.reporting_currency}"
-    return hashlib.sha256(given.encode()).hexdigest()
-
-
-def models_fingerprint(project: Path = PROJECT) -> str:
-    """A hash of the SQL that the live tables come from: every macro, and the models tagged staging or live.
-
-    Where it differs from that of the published tables, their old rows are not what the models would give: all are
-    built anew. Read from the files, so that a run that has nothing to do need not load dbt.
-    """
-    hashed = hashlib.sha256()
-    for path in sorted(project.glob("models/**/*.sql")):
-        text = path.read_text()
-        if _LIVE.search(text):
-            hashed.update(path.name.encode() + text.encode())
-    for path in sorted(project.glob("macros/**/*.sql")):
-        hashed.update(path.read_bytes())
-    return hashed.hexdigest()
-
-
-_LIVE = re.compile(r"tags\s*=\s*\[[^]]*'(?:staging|live)'")
-
-
-def rates_fingerprint() -> str:
-    """A hash of the exchange rates' file: new rates touch the orders of their days, nothing else."""
-    return hashlib.sha256(RATES.read_bytes()).hexdigest()
-
-
 def _mark_new_rates(connection: Connection, settings: Settings) -> None:
     """Orders and tickets whose amounts were converted with another rate than the one that holds now, or with none."""
     rates = """
@@ -322,7 +276,7 @@ def _mark_new_rates(connection: Connection, settings: Settings) -> None:
             from staging.fx_rates where to_currency = %(reporting)s and from_currency <> to_currency
         )
     """
-    _mark_dirty(
+    dirty.mark(
         connection,
         "order",
         f"""
@@ -332,7 +286,7 @@ def _mark_new_rates(connection: Connection, settings: Settings) -> None:
         """,
         {"reporting": settings.reporting_currency},
     )
-    _mark_dirty(
+    dirty.mark(
         connection,
         "ticket",
         f"""
@@ -341,33 +295,3 @@ def _mark_new_rates(connection: Connection, settings: Settings) -> None:
         """,
         {"reporting": settings.reporting_currency},
     )
-
-
-def _mark_dirty(connection: Connection, scope: str, keys: str, parameters: Any) -> None:
-    connection.execute(
-        query(
-            f"insert into ops.dirty (scope, key) select '{scope}', key from ({keys}) as k (key) on conflict do nothing"
-        ),
-        parameters,
-    )
-
-
-def _tell_the_planner(run: Run) -> None:
-    """Every model asks for the dirty keys: the planner must know whether they are ten or a million."""
-    run.lock.execute("analyze ops.dirty")
-
-
-def _tell_the_planner_of_raw(run: Run) -> None:
-    """Where the claimed batches are more than a tenth of what the planner knows of a feed's table, let it look again.
-
-    Autovacuum comes a minute later: after a first load or a backfill the next run would read the whole table for a
-    thousand keys, because nothing says that they are few.
-    """
-    grown = run.lock.execute(
-        """
-        select feed from ops.batches where state = 'loaded' and claimed_at is not null group by feed
-        having sum(loaded_rows) > 0.1 * (select reltuples from pg_class where oid = ('raw.' || feed)::regclass)
-        """
-    ).fetchall()
-    for (feed,) in grown:
-        run.lock.execute(query(f"analyze raw.{feed}"))

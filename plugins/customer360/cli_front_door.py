@@ -177,9 +177,11 @@ def tidy(
     With C360_RAW_RETENTION_DAYS set, raw lets go of what was known longer ago than that: marts keep what they say of
     it (frozen), and the day on which history starts moves. Exit code 1 if that is due and cannot be done yet.
     """
-    from customer360 import replay
+    from customer360 import retention
 
-    summary = replay.tidy(get_settings(), now=datetime.now(UTC), dry_run=dry_run, who=by or None, why=because or None)
+    summary = retention.tidy(
+        get_settings(), now=datetime.now(UTC), dry_run=dry_run, who=by or None, why=because or None
+    )
     if json:
         typer.echo(json_module.dumps({**asdict(summary), "dry_run": dry_run}, default=str))
     else:

@@ -15,9 +15,9 @@ from psycopg import sql
 from customer360 import warehouse
 from customer360.build import RunSummary, published_tables, stepping
 from customer360.errors import Customer360Error
+from customer360.late_records import history_starts_on
 from customer360.progress import Progress
 from customer360.publish import Change, PublishedTable
-from customer360.retention import history_starts_on
 from customer360.run_log import recorded
 from customer360.settings import Settings
 from customer360.warehouse import Connection, Role
@@ -41,7 +41,7 @@ def build_copy(
         known_until: see the records as they were known then; by default all that is known.
     """
     from customer360 import identity, transform
-    from customer360.daily import STATISTICS, freeze
+    from customer360.population_statistics import STATISTICS, freeze
 
     variables = {"schema_prefix": prefix, "as_of_on": as_of_on.isoformat()}
     if known_until is not None:

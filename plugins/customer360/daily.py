@@ -13,21 +13,21 @@ from customer360 import customer_history, loyalty_journals, warehouse
 from customer360.build import RunSummary, build, published_tables, stepping
 from customer360.errors import Customer360Error
 from customer360.kill_points import reach
+from customer360.population_statistics import STATISTICS, freeze
 from customer360.progress import Progress, Silent
 from customer360.publication_gates import check_candidate, check_marts
 from customer360.publish import publish
 from customer360.run_log import Run, recorded
 from customer360.settings import Settings
-from customer360.warehouse import query, scalar
+from customer360.warehouse import scalar
 
 if TYPE_CHECKING:
-    from customer360.transform import ModelTable
+    pass
 
 # What the daily pass publishes beside the models' tables.
 JOURNALS = (*loyalty_journals.TABLES, customer_history.TABLE)
 
 # Models with this tag measure the population: columns statistic (text) and value.
-STATISTICS = "statistics"
 
 
 class DailyOrderError(Customer360Error):
@@ -100,20 +100,6 @@ def _refresh(settings: Settings, run: Run, day: date, progress: Progress) -> Run
     run.mark("published")
     check_marts(settings, run, publication, kind="daily", progress=progress)
     return RunSummary.of(run, publication)
-
-
-def freeze(settings: Settings, measured: ModelTable, day: date) -> None:
-    """Keep the population's statistics of ``day`` as first measured: a second pass compares with the same ones."""
-    with warehouse.connect("transformer", settings) as connection:
-        connection.execute(
-            query(
-                f"""
-                insert into state.population_statistics (as_of_on, statistic, value)
-                select %s, statistic, value from {measured.schema}.{measured.name} on conflict do nothing
-                """
-            ),
-            [day],
-        )
 
 
 def _has_unpublished_work(settings: Settings) -> bool:

@@ -14,7 +14,6 @@ import os
 import shutil
 import stat
 import tempfile
-import unicodedata
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +24,11 @@ from typing import Any, BinaryIO
 
 from customer360.errors import Customer360Error
 from customer360.feeds import FEEDS, feed_named
+from customer360.file_names import fault_of_name, is_in_progress, printable
+from customer360.formats import UnreadableFileError, format_of
 from customer360.settings import Settings
 
 HISTORY = "history"
-MAX_NAME_BYTES = 200  # file systems end at 255, and a suffix for a second file of the same name must fit
 
 
 class LandingError(Customer360Error):
@@ -79,39 +79,6 @@ def files(settings: Settings, feed: str | None = None) -> list[LandedFile]:
     return sorted(found, key=lambda file: (file.modified_ns, file.location))
 
 
-def waiting(settings: Settings, feed: str) -> list[LandedFile]:
-    """Files that the ledger has not dealt with: never seen, changed since, or left behind by a load that broke."""
-    from customer360 import ledger, warehouse
-
-    with warehouse.connect("loader", settings, autocommit=True) as connection:
-        fresh, _ = ledger.unseen(connection, files(settings, feed))
-        unfinished = ledger.unfinished(connection, feed)
-    locations = {batch.location for batch in unfinished}
-    known = {file.location for file in fresh}
-    return fresh + [file for file in files(settings, feed) if file.location in locations - known]
-
-
-def fault_of_name(name: str) -> str:
-    """Why a name is refused, or "" when it is fine."""
-    if len(os.fsencode(name)) > MAX_NAME_BYTES:
-        return f"its name is longer than {MAX_NAME_BYTES} bytes"
-    if any(unicodedata.category(character)[0] == "C" for character in name):
-        return "its name holds control characters"
-    if "/" in name or "\\" in name or name in {"", ".", ".."}:
-        return "its name holds a path"
-    return ""
-
-
-def printable(name: str) -> str:
-    """A name that can be shown and stored, whatever it was."""
-    text = "".join(c if unicodedata.category(c)[0] != "C" else "\N{REPLACEMENT CHARACTER}" for c in name)
-    return text if len(text) <= 120 else f"{text[:100]}… ({len(name)} characters)"
-
-
-def _is_in_progress(name: str) -> bool:
-    return name.startswith(".") or name.endswith(".part")
-
-
 def _local_files(settings: Settings, feed: str, is_history: bool) -> Iterator[LandedFile]:
     folder = Path(settings.landing_url) / feed
     folder = folder / HISTORY if is_history else folder
@@ -122,7 +89,7 @@ def _local_files(settings: Settings, feed: str, is_history: bool) -> Iterator[La
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if _is_in_progress(entry.name) or (entry.name == HISTORY and not is_history and entry.is_dir()):
+        if is_in_progress(entry.name) or (entry.name == HISTORY and not is_history and entry.is_dir()):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
@@ -190,15 +157,13 @@ def put(settings: Settings, feed: str, source: Path, *, history: bool = False, n
         UnknownFeedError: there is no such feed.
         LandingError: the source is no regular file, or its name is refused.
     """
-    from customer360.readers import UnreadableFileError, format_of
-
     feed_named(feed)
     name = name or source.name
     try:
         format_of(name)
     except UnreadableFileError as error:
         raise LandingError(f"{printable(name)}: {error}.", "Rename the file to tell its format.") from error
-    if reason := fault_of_name(name) or ("its name is that of an unfinished file" if _is_in_progress(name) else ""):
+    if reason := fault_of_name(name) or ("its name is that of an unfinished file" if is_in_progress(name) else ""):
         raise LandingError(f"{printable(name)} is refused: {reason}.", "Rename the file.")
     if not source.is_file():
         raise LandingError(f"{source} is no readable file.", "Check the path.")
@@ -294,7 +259,7 @@ def _remote_files(settings: Settings, feed: str, is_history: bool) -> Iterator[L
         return
     for entry in entries:
         name = entry["name"].rsplit("/", 1)[-1]
-        if entry["type"] != "file" or not name or _is_in_progress(name):
+        if entry["type"] != "file" or not name or is_in_progress(name):
             continue
         modified = entry.get("LastModified") or entry.get("last_modified") or entry.get("mtime") or 0
         seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 from watchfiles import Change, awatch
 
-from customer360 import landing
+from customer360 import landing, wake
 from customer360.settings import Settings, get_settings
 
 # Airflow hands events on once a second, so files that arrive closer together may as well share one event.
@@ -81,7 +81,7 @@ def has_waiting_files(feed: str) -> bool:
     """Whether the landing zone holds a file of the feed that the ledger does not know. True if that cannot be told:
     an event too many costs one idle run, an event too few costs a minute until the sweep."""
     try:
-        return bool(landing.waiting(get_settings(), feed))
+        return bool(wake.waiting_files(get_settings(), feed))
     except Exception:
         return True
 

@@ -503,3 +503,10 @@ def _recount_quarantine(connection: Connection) -> list[Imbalance]:
 def me() -> str:
     """Who acts, for the journals: the person at the keyboard."""
     return os.environ.get("C360_ACTOR") or os.environ.get("SUDO_USER") or os.environ.get("USER") or "unknown"
+
+
+def record_action(connection: Connection, batch_id: int, action: str, count: int, who: str, why: str) -> None:
+    connection.execute(
+        "insert into ops.batch_actions (batch_id, action, row_count, acted_by, because) values (%s, %s, %s, %s, %s)",
+        [batch_id, action, count, who, why],
+    )

@@ -24,13 +24,14 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 
-from customer360 import gates, landing, ledger, retention, warehouse
+from customer360 import dirty, gates, landing, late_records, ledger, warehouse
 from customer360.feeds import FEEDS, Feed, feed_named
+from customer360.formats import UnreadableFileError
 from customer360.gates import LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.ledger import Batch, Counts, FencedError
 from customer360.progress import Progress, Silent
-from customer360.readers import UnreadableFileError, open_source
+from customer360.readers import open_source
 from customer360.records import Chunk
 from customer360.rows_to_copy import Repeats, csv_of
 from customer360.settings import Settings
@@ -316,10 +317,9 @@ class _Load:
 
         Rows that left the quarantine have had their decision, which a replay does not reopen.
         """
-        from customer360.replay import make_dirty
 
         batch_id = self.batch.batch_id
-        make_dirty(self.connection, self.batch)
+        dirty.mark_batch(self.connection, self.batch.feed, batch_id)
         self.connection.execute(query(f"delete from raw.{self.feed.name} where batch_id = %s"), [batch_id])
         self.connection.execute("delete from quarantine.rows where batch_id = %s and state = 'open'", [batch_id])
         rows = self.connection.execute(
@@ -419,7 +419,7 @@ class _Load:
             for name, (count, example) in sorted(self.drift.items())
             if count >= 0.1 * self.counts.landed  # fewer are bad rows, not a changed field
         ]
-        late, starts_on = retention.late_count(self.connection, self.feed.name, self.batch.batch_id)
+        late, starts_on = late_records.late_count(self.connection, self.feed.name, self.batch.batch_id)
         if late:
             told.append(
                 f"{late:,} records were frozen already (history starts on {starts_on}): of each the newest version "

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from customer360.build import PROJECT, models_fingerprint
 from customer360.errors import Customer360Error
+from customer360.fingerprint import PROJECT, models_fingerprint
 from customer360.settings import Settings
 
 

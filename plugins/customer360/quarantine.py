@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from customer360 import gates, ledger, load, readers, warehouse
+from customer360 import formats, gates, ledger, load, readers, warehouse
 from customer360.errors import Customer360Error
 from customer360.feeds import FEEDS, Feed, feed_named
+from customer360.formats import UnreadableFileError
 from customer360.gates import LandingGate, Reason
 from customer360.kill_points import reach
-from customer360.readers import UnreadableFileError
 from customer360.records import RECORD, Chunk, loads, masked, shown
 from customer360.rows_to_copy import csv_of
 from customer360.settings import Settings
@@ -376,7 +376,7 @@ _NOT_FILLED_IN = Reason(
 def _corrected_records(corrected: Path) -> dict[int, dict[str, Any]]:
     """Row -> its corrected record."""
     try:
-        kind = readers.format_of(corrected.name)
+        kind = formats.format_of(corrected.name)
     except UnreadableFileError as error:
         raise QuarantineError(f"{corrected.name}: {error}.", "Correct an exported .csv or .jsonl file.") from error
     records: dict[int, dict[str, Any]] = {}

@@ -24,7 +24,8 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from customer360.feeds import Feed, Field
-from customer360.landing import printable
+from customer360.file_names import printable
+from customer360.formats import UnreadableFileError, format_of
 from customer360.records import (
     LONG_TEXT,
     MAX_BRACKETS,
@@ -55,12 +56,6 @@ INFLATION_FLOOR = 256 << 20
 PARQUET_ROWS = 60_000
 _NARROW = 2_048  # lines that are tried again together after a block was refused
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
-
-
-class UnreadableFileError(Exception):
-    """The batch is refused whole. The message is written for the person who sent the file."""
-
 
 @dataclass
 class Reading:
@@ -86,19 +81,6 @@ class Source:
     chunks: Iterator[Chunk]
     position: Callable[[], int]
     """Bytes of the landed file consumed so far, for progress."""
-
-
-def format_of(name: str) -> str:
-    """``jsonl``, ``csv`` or ``parquet``, by the file's name.
-
-    Raises:
-        UnreadableFileError: the name ends in something else.
-    """
-    lowered = name.lower()
-    for suffix in SUFFIXES:
-        if lowered.endswith(suffix):
-            return suffix.split(".")[1]
-    raise UnreadableFileError(f"the name does not end in one of {', '.join(SUFFIXES)}")
 
 
 def open_source(feed: Feed, name: str, stream: BinaryIO, *, block_bytes: int = BLOCK_BYTES) -> Source:

@@ -9,19 +9,13 @@ can be repeated without effect.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from customer360 import landing, ledger, load, retention, warehouse
+from customer360 import dirty, landing, ledger, load, warehouse
 from customer360.errors import Customer360Error
-from customer360.feeds import FEEDS, feed_named
+from customer360.feeds import feed_named
 from customer360.ledger import Batch
-from customer360.retention import FreezeSummary
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
-
-SCOPES = {"orders": "order", "web_sessions": "session", "support_tickets": "ticket"}
-"""Feed -> the scope of its ids in ``ops.dirty``."""
-
 
 STATES = ("failed", "refused", "loaded", "published", "held")
 """States of batches that can be processed again."""
@@ -91,33 +85,14 @@ def _switch(
                 "what they say can no longer be taken out.",
                 "Land a newer version of the records that are wrong; it takes the frozen one's place.",
             )
-        make_dirty(connection, batch)
+        dirty.mark_batch(connection, batch.feed, batch.batch_id)
         connection.execute(
             "update ops.batches set state = %s, claimed_at = null, claimed_by = null where batch_id = %s",
             [state, batch_id],
         )
-        _journal(connection, batch_id, action, batch.loaded_rows, who, why)
+        ledger.record_action(connection, batch_id, action, batch.loaded_rows, who, why)
         connection.commit()
     return True
-
-
-def make_dirty(connection: Connection, batch: Batch) -> None:
-    """Put the keys of a batch's rows into ``ops.dirty``. The caller holds the writer lock and commits."""
-    feed = FEEDS[batch.feed]
-    connection.execute(
-        query(f"""
-        insert into ops.dirty (scope, key)
-        select distinct %s, {feed.id_field} from raw.{feed.name} where batch_id = %s on conflict do nothing
-        """),
-        [SCOPES[feed.name], batch.batch_id],
-    )
-
-
-def _journal(connection: Connection, batch_id: int, action: str, count: int, who: str, why: str) -> None:
-    connection.execute(
-        "insert into ops.batch_actions (batch_id, action, row_count, acted_by, because) values (%s, %s, %s, %s, %s)",
-        [batch_id, action, count, who, why],
-    )
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
@@ -190,7 +165,7 @@ def _replay_one(settings: Settings, batch_id: int, who: str, why: str, summary: 
                     """,
                     [batch_id],
                 )
-            _journal(connection, batch_id, "replay", batch.loaded_rows, who, why)
+            ledger.record_action(connection, batch_id, "replay", batch.loaded_rows, who, why)
         outcome = load.load_batch(settings, batch, replay=batch.state in {"loaded", "held", "published"})
     if outcome is not None:
         summary.batches.append(outcome)
@@ -214,78 +189,3 @@ def _why_not(settings: Settings, batch: Batch) -> str:
     if present != batch.content_hash:
         return "its file has other content now than when it was read"
     return ""
-
-
-# --- tidy ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class TidySummary:
-    """What tidying removed."""
-
-    files: list[str] = field(default_factory=list)
-    bytes: int = 0
-    gate_results: int = 0
-    raw: FreezeSummary | None = None
-    """What raw let go of; None where it is kept for ever."""
-
-    def __str__(self) -> str:
-        told = (
-            f"{len(self.files)} landed files removed ({self.bytes / 1e6:,.1f} MB), "
-            f"{self.gate_results:,} old results of gates forgotten"
-        )
-        return f"{told}; {self.raw}" if self.raw else told
-
-
-def tidy(
-    settings: Settings, *, now: datetime, dry_run: bool = False, who: str | None = None, why: str | None = None
-) -> TidySummary:
-    """Remove landed files that are older than ``C360_LANDED_FILE_DAYS`` and whose batch is published.
-
-    A duplicate's file goes with its original's. What the gates found when all was well is forgotten after the same
-    time. Raw, the quarantine and the ledger stay as they are, unless ``C360_RAW_RETENTION_DAYS`` is set: then raw
-    lets go of what is older (:func:`customer360.retention.freeze`), and files are not kept for longer than that.
-
-    Raises:
-        warehouse.WriterBusyError: a build does not end (only where raw is not kept for ever).
-    """
-    who = who or ledger.me()
-    days = min(settings.landed_file_days, settings.raw_retention_days or settings.landed_file_days)
-    before = now - timedelta(days=days)
-    summary = TidySummary()
-    with warehouse.connect("loader", settings, autocommit=True) as connection:
-        rows = connection.execute(
-            """
-            select b.batch_id, b.location, coalesce(b.bytes, 0), b.feed
-            from ops.batches as b left join ops.batches as o on o.batch_id = b.duplicate_of
-            where b.location is not null and b.landed_at < %s
-              and (b.state = 'published' or (b.state = 'duplicate' and o.state = 'published'))
-              and not exists (select from ops.batch_actions as a where a.batch_id = b.batch_id and a.action = 'tidy')
-            order by b.batch_id
-            """,
-            [before],
-        ).fetchall()
-        there = {file.location for file in landing.files(settings)}
-        for batch_id, location, size, _ in rows:
-            if location not in there or _is_named_by_newer(connection, batch_id, location):
-                continue
-            summary.files.append(location)
-            summary.bytes += size
-            if not dry_run:
-                landing.remove(settings, location)
-                _journal(connection, batch_id, "tidy", 0, who, why or f"older than {days} days")
-        if not dry_run:
-            summary.gate_results = connection.execute(
-                "delete from ops.gate_results where outcome = 'passed' and checked_at < %s", [before]
-            ).rowcount
-    reason = why or f"older than C360_RAW_RETENTION_DAYS = {settings.raw_retention_days} days"
-    summary.raw = retention.freeze(settings, now=now, who=who, why=reason, dry_run=dry_run)
-    return summary
-
-
-def _is_named_by_newer(connection: Connection, batch_id: int, location: str) -> bool:
-    """Whether the path holds the content of a later batch by now."""
-    row = connection.execute(
-        "select exists (select from ops.batches where location = %s and batch_id > %s)", [location, batch_id]
-    ).fetchone()
-    return bool(row and row[0])

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from customer360 import warehouse
+from customer360 import landing, ledger, warehouse
 from customer360.feeds import FEEDS
 from customer360.identity.identifiers import STRONG_TYPES, Normaliser
 from customer360.kill_points import reach
+from customer360.late_records import history_starts_on
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query, scalar
 
@@ -85,27 +86,6 @@ class FreezeSummary:
         )
 
 
-def late_count(connection: Connection, feed: str, batch_id: int) -> tuple[int, date | None]:
-    """How many rows of a loaded batch are versions of a frozen record, and when history starts."""
-    starts_on = history_starts_on(connection)
-    if starts_on is None:
-        return 0, None
-    key = FEEDS[feed].id_field
-    count = scalar(
-        connection,
-        f"select count(*) from raw.{feed} as r where batch_id = %s"
-        f" and exists (select from state.frozen_{feed} as frozen where frozen.{key} = r.{key})",
-        [batch_id],
-    )
-    return count, starts_on
-
-
-def history_starts_on(connection: Connection) -> date | None:
-    """The business day before which everything known is frozen; None if nothing ever was."""
-    found: date | None = scalar(connection, "select max(history_starts_on) from state.freezes")
-    return found
-
-
 def freeze(settings: Settings, *, now: datetime, who: str, why: str, dry_run: bool = False) -> FreezeSummary | None:
     """Let go of raw rows older than ``C360_RAW_RETENTION_DAYS``; None if raw is kept for ever.
 
@@ -116,7 +96,7 @@ def freeze(settings: Settings, *, now: datetime, who: str, why: str, dry_run: bo
     Raises:
         warehouse.WriterBusyError: a build does not end.
     """
-    from customer360.build import live_fingerprint
+    from customer360.fingerprint import live_fingerprint
 
     if not settings.raw_retention_days:
         return None
@@ -309,3 +289,78 @@ def _vacuum(settings: Settings) -> None:
         for kind in _KINDS:
             connection.execute(query(f"vacuum (analyze) raw.{kind.feed}"))
         connection.execute("vacuum quarantine.rows")
+
+
+# --- tidy ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class TidySummary:
+    """What tidying removed."""
+
+    files: list[str] = field(default_factory=list)
+    bytes: int = 0
+    gate_results: int = 0
+    raw: FreezeSummary | None = None
+    """What raw let go of; None where it is kept for ever."""
+
+    def __str__(self) -> str:
+        told = (
+            f"{len(self.files)} landed files removed ({self.bytes / 1e6:,.1f} MB), "
+            f"{self.gate_results:,} old results of gates forgotten"
+        )
+        return f"{told}; {self.raw}" if self.raw else told
+
+
+def tidy(
+    settings: Settings, *, now: datetime, dry_run: bool = False, who: str | None = None, why: str | None = None
+) -> TidySummary:
+    """Remove landed files that are older than ``C360_LANDED_FILE_DAYS`` and whose batch is published.
+
+    A duplicate's file goes with its original's. What the gates found when all was well is forgotten after the same
+    time. Raw, the quarantine and the ledger stay as they are, unless ``C360_RAW_RETENTION_DAYS`` is set: then raw
+    lets go of what is older (:func:`freeze`), and files are not kept for longer than that.
+
+    Raises:
+        warehouse.WriterBusyError: a build does not end (only where raw is not kept for ever).
+    """
+    who = who or ledger.me()
+    days = min(settings.landed_file_days, settings.raw_retention_days or settings.landed_file_days)
+    before = now - timedelta(days=days)
+    summary = TidySummary()
+    with warehouse.connect("loader", settings, autocommit=True) as connection:
+        rows = connection.execute(
+            """
+            select b.batch_id, b.location, coalesce(b.bytes, 0), b.feed
+            from ops.batches as b left join ops.batches as o on o.batch_id = b.duplicate_of
+            where b.location is not null and b.landed_at < %s
+              and (b.state = 'published' or (b.state = 'duplicate' and o.state = 'published'))
+              and not exists (select from ops.batch_actions as a where a.batch_id = b.batch_id and a.action = 'tidy')
+            order by b.batch_id
+            """,
+            [before],
+        ).fetchall()
+        there = {file.location for file in landing.files(settings)}
+        for batch_id, location, size, _ in rows:
+            if location not in there or _is_named_by_newer(connection, batch_id, location):
+                continue
+            summary.files.append(location)
+            summary.bytes += size
+            if not dry_run:
+                landing.remove(settings, location)
+                ledger.record_action(connection, batch_id, "tidy", 0, who, why or f"older than {days} days")
+        if not dry_run:
+            summary.gate_results = connection.execute(
+                "delete from ops.gate_results where outcome = 'passed' and checked_at < %s", [before]
+            ).rowcount
+    reason = why or f"older than C360_RAW_RETENTION_DAYS = {settings.raw_retention_days} days"
+    summary.raw = freeze(settings, now=now, who=who, why=reason, dry_run=dry_run)
+    return summary
+
+
+def _is_named_by_newer(connection: Connection, batch_id: int, location: str) -> bool:
+    """Whether the path holds the content of a later batch by now."""
+    row = connection.execute(
+        "select exists (select from ops.batches where location = %s and batch_id > %s)", [location, batch_id]
+    ).fetchone()
+    return bool(row and row[0])

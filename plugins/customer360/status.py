@@ -12,10 +12,10 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from customer360 import landing, wake, warehouse
+from customer360 import wake, warehouse
 from customer360.feeds import FEEDS
+from customer360.late_records import history_starts_on
 from customer360.oncall import airflow_conditions, conditions, freshness, incidents
-from customer360.retention import history_starts_on
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query, scalar
 
@@ -96,7 +96,7 @@ def _feeds(connection: Connection, settings: Settings) -> list[Row]:
     counted = {row["feed"]: row for row in _rows(connection, _FEEDS)}
     empty = dict.fromkeys(("unfinished", "loaded", "published", "held", "failed", "refused", "quarantined_rows"), 0)
     return [
-        {"files_waiting": len(landing.waiting(settings, feed)), "last_landed_at": None}
+        {"files_waiting": len(wake.waiting_files(settings, feed)), "last_landed_at": None}
         | empty
         | counted.get(feed, {})
         | {"feed": feed}

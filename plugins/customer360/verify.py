@@ -12,9 +12,10 @@ from datetime import date
 from decimal import Decimal
 
 from customer360 import control_totals, ledger, warehouse
-from customer360.build import SCOPES, published_tables
+from customer360.build import published_tables
 from customer360.copies import build_copy, drop_copy
 from customer360.daily import JOURNALS
+from customer360.dirty import SCOPES
 from customer360.progress import Progress, Silent
 from customer360.publish import PublishedTable
 from customer360.settings import Settings

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from customer360 import gates, load, readers
 from customer360.feeds import FEEDS
-from customer360.readers import UnreadableFileError
+from customer360.formats import UnreadableFileError
 from customer360.rows_to_copy import csv_of
 from customer360.settings import Settings
 

@@ -70,7 +70,7 @@ def settings(original: Settings, tmp_path: Path) -> Iterator[Settings]:
 
 
 def tidy(settings: Settings, **options: bool) -> retention.FreezeSummary:
-    summary = replay.tidy(settings, now=NOW, **WHO, **options).raw
+    summary = retention.tidy(settings, now=NOW, **WHO, **options).raw
     assert summary is not None
     return summary
 
@@ -152,7 +152,7 @@ def test_a_second_tidy_of_the_day_changes_nothing_and_a_dry_run_never_does(setti
 
 
 def test_nothing_is_removed_unless_it_is_configured_and_built(settings: Settings) -> None:
-    assert replay.tidy(settings.with_(raw_retention_days=0), now=NOW).raw is None
+    assert retention.tidy(settings.with_(raw_retention_days=0), now=NOW).raw is None
     load_all(settings, [order("o1", version=4)], is_history=True)  # not built: o1 is not ripe
     assert tidy(settings).frozen["orders"] == 2
     build(settings, "test")

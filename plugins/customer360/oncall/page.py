@@ -204,7 +204,7 @@ def offers(incident: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 def _runbook(incident: dict[str, Any]) -> Markup:
     """The runbook of an incident with its own numbers in the commands."""
-    from customer360.airflow_pages import render
+    from customer360.plain_page import render
 
     path = RUNBOOKS / f"{incident['kind']}.md"
     if not path.is_file():
