@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from customer360 import landing, ledger, warehouse
-from customer360.feeds import FEEDS
-from customer360.run_log import DIED
+from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
+from customer360.front_door import landing, ledger
 from customer360.settings import Settings
+from customer360.warehouse.run_log import DIED
 
 # A batch that was loaded this recently has its event on the way.
 _ANNOUNCED_SECONDS = 15

@@ -26,7 +26,8 @@ from front_door import (
     ticket,
 )
 
-from customer360 import landing, ledger, load, readers, wake, warehouse
+from customer360 import wake, warehouse
+from customer360.front_door import landing, ledger, load, readers
 from customer360.settings import Settings
 
 

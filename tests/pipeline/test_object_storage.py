@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from front_door import WRITERS, assert_balanced, jsonl, order, raw_rows
 
-from customer360 import landing, load, wake
+from customer360 import wake
+from customer360.front_door import landing, load
 from customer360.settings import Settings
 
 

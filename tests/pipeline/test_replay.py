@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from front_door import assert_balanced, batches, csv_text, drop, ingest_one, jsonl, order, raw_rows, reasons
 
-from customer360 import load, quarantine, replay, retention, warehouse
-from customer360.quarantine import Selection
-from customer360.replay import BatchActionError
+from customer360 import warehouse
+from customer360.front_door import load, quarantine, replay
+from customer360.front_door.quarantine import Selection
+from customer360.front_door.replay import BatchActionError
+from customer360.publication import retention
 from customer360.settings import Settings
 
 WHO = {"who": "Dana", "why": "drill"}

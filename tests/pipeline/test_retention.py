@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from customer360 import cli_front_door, load, quarantine, replay, retention, warehouse
-from customer360.build import build, published_tables
-from customer360.copies import build_as_of
-from customer360.daily import refresh_daily
+from customer360 import warehouse
+from customer360.cli import front_door
 from customer360.errors import Customer360Error
+from customer360.front_door import load, quarantine, replay
+from customer360.oncall.status import status
 from customer360.progress import Silent
+from customer360.publication import retention
+from customer360.publication.build import build, published_tables
+from customer360.publication.copies import build_as_of
+from customer360.publication.daily import refresh_daily
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.status import status
-from customer360.verify import verify
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import at, load_all, order, rows, session, ticket
 from tests.pipeline.shop import load as load_batch
@@ -324,8 +327,8 @@ def test_the_command_says_what_it_did(settings: Settings, monkeypatch: pytest.Mo
     import typer
 
     app = typer.Typer()
-    cli_front_door.register(app)
-    monkeypatch.setattr(cli_front_door, "get_settings", lambda: settings)
+    front_door.register(app)
+    monkeypatch.setattr(front_door, "get_settings", lambda: settings)
     told = CliRunner().invoke(app, ["tidy", "--dry-run"])
     assert told.exit_code == 0
     assert "Would be done: 0 landed files removed" in told.output
