@@ -430,12 +430,16 @@ def _warn(connection: Connection, as_of_on: date) -> tuple[int, int]:
 
 
 def _keep_statistics(connection: Connection, as_of_on: date) -> None:
-    """Keep what the day's customers were compared with; the latest pass of a day is the one that marts show."""
+    """Keep what the day's customers were compared with. Each pass of a day replaces what an earlier one kept.
+
+    No model reads them back: a pass that read the statistics of an earlier pass of its day would compare today's
+    customers with records that have moved since.
+    """
+    connection.execute("delete from state.population_statistics where as_of_on = %s", [as_of_on])
     connection.execute(
         """
         insert into state.population_statistics (as_of_on, statistic, value)
-        select %s, statistic, value from intermediate.int_population_statistics__frozen
-        on conflict (as_of_on, statistic) do update set value = excluded.value
+        select %s, statistic, value from intermediate.int_population_statistics__measured
         """,
         [as_of_on],
     )
