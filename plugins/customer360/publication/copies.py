@@ -1,6 +1,6 @@
 """Whole builds beside the live one: a past day's tables, or a scratch copy to compare with.
 
-The same models, the same identity rules, in schemas of their own; nothing live is written (design, principle 11).
+The same models, the same identity rules, in schemas of their own; nothing live is written (architecture, principle 11).
 Keys are read from today's map, so that a customer has the same key in every copy.
 """
 
