@@ -45,6 +45,11 @@ class Settings:
         "",
         "The landing zone: a folder, or an fsspec URL such as s3://bucket/landing. Empty: landing/ in C360_HOME.",
     )
+    isolate: bool = _setting(
+        "C360_ISOLATE",
+        True,
+        "Whether a build that fails on data finds the rows, quarantines them and publishes the rest. No: it stops.",
+    )
     business_timezone: str = _setting(
         "C360_BUSINESS_TIMEZONE",
         "UTC",

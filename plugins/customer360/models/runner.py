@@ -52,6 +52,8 @@ class ModelResult:
     seconds: float
     rows_affected: int | None
     message: str
+    sqlstate: str = ""
+    """PostgreSQL's code of the error, if the server refused it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class ModelsFailedError(Customer360Error):
     def __init__(self, message: str, next_step: str, results: Sequence[ModelResult] = ()) -> None:
         super().__init__(message, next_step)
         self.results = list(results)
+
+    @property
+    def sqlstate(self) -> str:
+        """PostgreSQL's code of the first failure; empty if the server refused nothing."""
+        return next((result.sqlstate for result in self.results if result.sqlstate), "")
 
 
 def run_models(
@@ -335,7 +342,39 @@ def _result_of(event: Any) -> ModelResult:
         seconds=ran.execution_time,
         rows_affected=count if count is not None and count >= 0 else None,
         message="" if ran.status == "success" else masked(ran.message),
+        sqlstate="" if ran.status == "success" else _sqlstate_of(ran.message),
     )
+
+
+_sqlstates: dict[str, str] = {}
+"""First line of an error of PostgreSQL -> its code, of the present call of dbt, which hands on the text alone."""
+
+
+def _sqlstate_of(message: str) -> str:
+    return next((code for text, code in _sqlstates.items() if text in message), "")
+
+
+def _note_sqlstates() -> None:
+    """Let dbt's adapter note the code of each error that PostgreSQL answers with."""
+    import psycopg2
+    from dbt.adapters.postgres.connections import PostgresConnectionManager
+
+    handler = PostgresConnectionManager.exception_handler
+    if getattr(handler, "notes_sqlstates", False):
+        return
+
+    @contextlib.contextmanager
+    def noting(self: PostgresConnectionManager, statement: str) -> Iterator[None]:
+        with handler(self, statement):
+            try:
+                yield
+            except psycopg2.DatabaseError as error:
+                if error.pgcode:
+                    _sqlstates[str(error).strip().split("\n", 1)[0]] = error.pgcode
+                raise
+
+    noting.notes_sqlstates = True  # type: ignore[attr-defined]
+    PostgresConnectionManager.exception_handler = noting  # type: ignore[method-assign, assignment]
 
 
 def masked(message: str) -> str:
@@ -394,6 +433,8 @@ def _dbt(
     if manifest is not None:
         command += ["--threads", str(_WHOLE_THREADS if "--full-refresh" in arguments else _THREADS)]
     _drop_repeated_flags()
+    _note_sqlstates()
+    _sqlstates.clear()
     with _environment(environment):
         outcome = dbtRunner(manifest=manifest, callbacks=callbacks).invoke(command)
     if outcome.exception is not None and not isinstance(outcome.exception, Exception):

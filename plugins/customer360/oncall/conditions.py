@@ -359,6 +359,42 @@ def quarantine_above_threshold(view: View) -> Iterator[Finding]:
         )
 
 
+@condition("rows_isolated")
+def rows_isolated(view: View) -> Iterator[Finding]:
+    """A run took rows out of the build because they stopped it, and they wait in quarantine, or their batch is held."""
+    for row in view.rows(
+        """
+        select b.batch_id, b.feed, b.file_name, b.state,
+            count(q.quarantine_id) as rows,
+            (array_agg(q.row_number order by q.row_number) filter (where q.row_number is not null))[:20] as row_numbers,
+            coalesce(min(r.reason ->> 'message'), min(a.because)) as because
+        from ops.batches as b
+        left join quarantine.rows as q on q.batch_id = b.batch_id and q.state = 'open'
+            and q.reasons @> '[{"rule": "isolated"}]'
+        left join lateral (select q.reasons -> 0 as reason) as r on true
+        left join lateral (
+            select because from ops.batch_actions as acted
+            where acted.batch_id = b.batch_id and acted.acted_by = 'isolation' and b.state = 'held'
+            order by acted.action_id desc limit 1
+        ) as a on true
+        where b.batch_id in (select batch_id from ops.batch_actions where acted_by = 'isolation')
+            and (q.quarantine_id is not null or a.because is not null)
+        group by b.batch_id
+        """
+    ):
+        what = "is held" if row["state"] == "held" else f"has {row['rows']:,} quarantined rows that stopped a build"
+        yield Finding(
+            "rows_isolated",
+            f"rows_isolated:{row['batch_id']}",
+            graver_if(row["state"] == "held", row["feed"]),
+            f"Batch {row['batch_id']} of {row['feed']} {what}: {row['because']}",
+            f"c360 quarantine list --batch {row['batch_id']}" if row["rows"] else f"c360 why {row['batch_id']}",
+            FEED_TABLES[row["feed"]],
+            {"batch_id": row["batch_id"], "file": row["file_name"], "rows": row["rows"],
+             "row_numbers": row["row_numbers"]},
+        )  # fmt: skip
+
+
 @condition("feed_late")
 def feed_late(view: View) -> Iterator[Finding]:
     """A feed that has delivered before is silent for longer than its objective."""

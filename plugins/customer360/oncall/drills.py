@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -254,7 +255,28 @@ def disk_nearly_full(scene: Scene) -> None:
 
 @_drill
 def gate_failed(scene: Scene) -> None:
-    """Orders are refunded more than was charged: somebody has let them past the landing gate."""
+    """Orders are refunded more than was charged, and isolation is switched off: the gate stops all feeds."""
+    scene.settings = scene.settings.with_(isolate=False)
+    scene.environment["C360_ISOLATE"] = "false"
+    _refund_more_than_was_charged(scene)
+
+
+@_drill
+def rows_isolated(scene: Scene) -> None:
+    """Orders are refunded more than was charged: the run quarantines them and publishes the rest."""
+    _refund_more_than_was_charged(scene)
+    corrected = scene.folder / "fixed.csv"
+    scene.values["fixed.csv"] = str(corrected)
+
+    def correct() -> None:
+        if corrected.exists():
+            corrected.write_text(re.sub(r"\b900(\.0+)?\b", "9.00", corrected.read_text()))
+
+    scene.by_hand = correct
+
+
+def _refund_more_than_was_charged(scene: Scene) -> None:
+    """Somebody has let them past the landing gate."""
     refund = {"refund_id": "r", "refunded_at": datetime.now(UTC).isoformat(), "amount": "9.00"}
     _land(scene.settings, scene.folder, "friday", list(_orders("gate", 5, refunds=[refund])))
     _ingest(scene)

@@ -10,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from customer360 import warehouse
+from customer360.errors import Customer360Error
 from customer360.kill_points import reach
 from customer360.models.fingerprint import live_fingerprint, rates_fingerprint
+from customer360.models.runner import ModelsFailedError
 from customer360.progress import Progress, Silent
+from customer360.publication import isolation
 from customer360.publication.publication_gates import check_candidate, check_marts, check_unchecked
 from customer360.publication.publish import Change, Kind, Publication, PublishedTable, publish
 from customer360.settings import Settings
 from customer360.warehouse import Connection, dirty, scalar
-from customer360.warehouse.run_log import Run, recorded
+from customer360.warehouse.run_log import GateBlockedError, Run, recorded
 
 if TYPE_CHECKING:
     from customer360.models.runner import ModelResult
@@ -98,6 +104,7 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
     progress = progress or Silent()
     with recorded(settings, "rebuild" if full_refresh else "build", trigger) as run:
         progress.stage("claim")
+        isolation.put_back(settings)
         fingerprint = live_fingerprint(settings)
         work = claim(settings, run, fingerprint, full_refresh=full_refresh)
         if not work:
@@ -108,10 +115,32 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
         run.mark("claimed")
         reach("build.claimed")
         progress.note(f"{work.batch_count} batches, {work.dirty_count} keys" + (", all tables" * work.is_whole))
-        tables = build_live(settings, run, work, progress)
-        run.mark("built")
-        publication = _publish_checked(settings, run, work, tables, fingerprint, progress)
+        try:
+            publication = _build_and_publish(settings, run, work, fingerprint, progress)
+        except (ModelsFailedError, GateBlockedError, psycopg.Error) as error:
+            if not settings.isolate or not isolation.is_about_data(error):
+                raise
+            rehearse = partial(_rehearse, settings, run, work, fingerprint, not isinstance(error, Customer360Error))
+            isolated = isolation.isolate(settings, run, error, rehearse, progress)
+            progress.note(str(isolated))
+            publication = _build_and_publish(settings, run, work, fingerprint, progress)
         return RunSummary.of(run, publication)
+
+
+def _build_and_publish(settings: Settings, run: Run, work: Work, fingerprint: str, progress: Progress) -> Publication:
+    tables = build_live(settings, run, work, progress)
+    run.mark("built")
+    return _publish_checked(settings, run, work, tables, fingerprint, progress)
+
+
+def _rehearse(settings: Settings, run: Run, work: Work, fingerprint: str, publishes: bool) -> None:
+    """Build and judge what is in raw now, and publish nothing. Raises what :func:`build` raises."""
+    silent = Silent()
+    kind: Kind = "rebuild" if work.is_whole else "live"
+    tables = build_live(settings, run, work, silent)
+    check_candidate(settings, run, tables, kind=kind, progress=silent)
+    if publishes:
+        publish(settings, tables, run_id=run.run_id, kind=kind, rates=rates_fingerprint(), rehearse=True)
 
 
 def publish_whole(settings: Settings, run: Run, progress: Progress) -> RunSummary:

@@ -187,7 +187,8 @@ def _finding(connection: Connection, table: str, rule: str, rows: str) -> Findin
 
 
 def _blocked(run: Run, findings: list[Finding], crashed: list[str]) -> GateBlockedError:
-    suspects = _suspects(run.lock, {batch_id for finding in findings for batch_id in finding.batch_ids})
+    named_batches = {batch_id for finding in findings for batch_id in finding.batch_ids}
+    suspects = _suspects(run.lock, named_batches)
     all_told = "; ".join([*map(str, findings), *crashed])
     if not findings:
         return GateBlockedError(
@@ -202,6 +203,8 @@ def _blocked(run: Run, findings: list[Finding], crashed: list[str]) -> GateBlock
         f"The candidate gate stopped the publication; what is published stays. {all_told}."
         + (f" Suspected: batch {named}." if suspects else ""),
         f"To let the other batches go on: {free}. `c360 why run {run.run_id}` tells the rest.",
+        names_rows=not crashed,
+        batch_ids=tuple(sorted(named_batches)),
     )
 
 

@@ -128,13 +128,15 @@ def publish(
     fingerprint: str | None = None,
     rates: str = "",
     progress: Progress | None = None,
+    rehearse: bool = False,
 ) -> Publication:
     """Make the candidate tables the published version. Call it under the writer lock, after the candidate gate.
 
     ``live`` compares the dirty keys of the live tables; ``rebuild`` compares the live tables whole; both take the
     daily rows of customers who are no more away, publish the claimed batches and empty ops.dirty. ``daily`` compares
     the daily tables whole. ``fingerprint`` says of which models a rebuild is the result, ``rates`` with which
-    exchange rates amounts were converted (:mod:`customer360.publication.build`).
+    exchange rates amounts were converted (:mod:`customer360.publication.build`). ``rehearse`` does all of it and takes
+    it back: it shows whether the publication would succeed.
 
     Raises:
         PublicationWaitsError: a table whose columns change was in use for too long; nothing changed.
@@ -179,6 +181,9 @@ def publish(
             "update ops.runs set publication_id = %s, published_at = clock_timestamp() where run_id = %s",
             [publication_id, run_id],
         )
+        if rehearse:
+            connection.rollback()
+            return Publication(publication_id, changed, batch_ids)
         reach("publish.written")
         progress.step("commit", 0)
     reach("publish.committed")

@@ -35,7 +35,17 @@ class RunFencedError(Customer360Error):
 
 
 class GateBlockedError(Customer360Error):
-    """A gate found the new version wrong; what was published before stays."""
+    """A gate found the new version wrong; what was published before stays.
+
+    ``names_rows``: whether rows break an expectation (and no check is broken itself); ``batch_ids``: the batches that
+    those rows came from, as far as the expectation knows.
+    """
+
+    def __init__(
+        self, message: str, next_step: str = "", *, names_rows: bool = False, batch_ids: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__(message, next_step)
+        self.names_rows, self.batch_ids = names_rows, batch_ids
 
 
 @dataclass
