@@ -19,8 +19,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from customer360.contract.feeds import COUNTRIES, CURRENCIES
 from customer360.errors import ConfigurationError
-from customer360.feeds import COUNTRIES, CURRENCIES
 from customer360.setting_rules import (
     File,
     Folder,
@@ -91,9 +91,7 @@ class Settings(BaseSettings):
         ConfigurationError: values do not fit; the message has one line for each.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     home: Annotated[Path, Folder()] = _setting(
         PROJECT_ROOT / ".c360",
@@ -315,7 +313,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     source = EnvSettingsSource(Settings)
     given = os.environ if environ is None else environ
-    source.env_vars = {name.lower(): text.strip() for name, text in given.items() if name.startswith(PREFIX)}
+    source.env_vars = {
+        name.lower(): text.strip() for name, text in given.items() if name.startswith(PREFIX) and text.strip()
+    }
     return Settings(**source())
 
 
