@@ -9,7 +9,7 @@ from pathlib import Path
 
 import phonenumbers
 import pytest
-from hypothesis import given, reject
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from customer360.contract.feeds import COUNTRIES, CURRENCIES
@@ -79,6 +79,15 @@ def refused_by(rule: Rule) -> st.SearchStrategy[str]:
         case Listed():
             return st.sampled_from(["@", "a b c", ",", f"{rule.example},;", "=5", "a@b@c", "orders.age=3"])
     raise AssertionError(f"{rule} is a new kind of rule: say here what it refuses")
+
+
+def refusal_of(environ: dict[str, str]) -> ConfigurationError | None:
+    """What is said about the values of an environment; None if they are accepted."""
+    try:
+        load_settings(environ)
+    except ConfigurationError as refusal:
+        return refusal
+    return None
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -170,13 +179,10 @@ def test_a_command_refuses_bad_values_and_warns_of_misspelled_variables(tmp_path
 )
 @given(secret=st.text("abcXYZ0189/?#@:%+=", min_size=8, max_size=20).map("hunter2{}hunter2".format))
 def test_no_secret_of_a_refused_value_is_shown(name: str, start: str, end: str, secret: str) -> None:
-    try:
-        load_settings({name: f"{start}{secret}{end}"})
-    except ConfigurationError as refused:
-        assert "hunter2" not in str(refused) + refused.next_step
-        assert refused.__cause__ is None
-    else:
-        reject()  # a ? or / of the secret made a URL of it that can be read
+    refusal = refusal_of({name: f"{start}{secret}{end}"})
+    assume(refusal)  # otherwise a ? or / of the secret made a URL of it that can be read
+    assert "hunter2" not in f"{refusal} {refusal.next_step}"
+    assert refusal.__cause__ is None
 
 
 def test_a_refused_url_still_shows_its_host() -> None:
