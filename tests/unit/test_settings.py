@@ -9,7 +9,7 @@ from pathlib import Path
 
 import phonenumbers
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from customer360.contract.feeds import COUNTRIES, CURRENCIES
@@ -50,11 +50,12 @@ def refused_by(rule: Rule) -> st.SearchStrategy[str]:
     """Texts that a rule must refuse: just outside its range or list, of another kind, half written."""
     match rule:
         case Whole():
-            outside = st.integers(max_value=rule.least - 1) | st.integers(min_value=rule.most + 1)
-            return outside.map(str) | st.sampled_from(["x", "1.5", "1 2", "-", "1e3", "inf"]) | _words
+            whole = st.integers(max_value=rule.least - 1) | st.integers(min_value=rule.most + 1)
+            return whole.map(str) | st.sampled_from(["x", "1.5", "1 2", "-", "1e3", "inf"]) | _words
         case Number():
-            outside = st.floats(max_value=rule.least, exclude_max=True) | st.floats(rule.most, exclude_min=True)
-            return outside.map(str) | st.sampled_from(["nan", "inf", "x", "1,5"])
+            below = st.floats(max_value=float(rule.least), exclude_max=True)
+            above = st.floats(min_value=float(rule.most), exclude_min=True)
+            return below.map(str) | above.map(str) | st.sampled_from(["nan", "inf", "x", "1,5"])
         case YesNo():
             return st.sampled_from(["maybe", "2", "-1", "oui", "yes!"])
         case OneOf():
@@ -180,7 +181,8 @@ def test_a_command_refuses_bad_values_and_warns_of_misspelled_variables(tmp_path
 @given(secret=st.text("abcXYZ0189/?#@:%+=", min_size=8, max_size=20).map("hunter2{}hunter2".format))
 def test_no_secret_of_a_refused_value_is_shown(name: str, start: str, end: str, secret: str) -> None:
     refusal = refusal_of({name: f"{start}{secret}{end}"})
-    assume(refusal)  # otherwise a ? or / of the secret made a URL of it that can be read
+    if refusal is None:
+        reject()  # a ? or / of the secret made a URL of it that can be read
     assert "hunter2" not in f"{refusal} {refusal.next_step}"
     assert refusal.__cause__ is None
 
