@@ -259,7 +259,8 @@ def _latest(sample: Path, feed: str, record_id: str, columns: list[str]) -> pa.T
         qualify row_number() over (partition by {record_id} order by updated_at desc) = 1
         """
     )
-    assert found is not None  # duckdb gives None for a statement that returns no rows
+    if found is None:
+        raise RuntimeError("DuckDB gives nothing only for a statement that is no query")
     return found.to_arrow_table()
 
 

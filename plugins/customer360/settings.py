@@ -84,8 +84,9 @@ def _setting(default: Any, doc: str) -> Any:
 
 
 class Settings(BaseSettings):
-    """The configuration of one installation. ``Settings(...)`` takes what it is given and the defaults; the
-    environment is read by :func:`load_settings`.
+    """The configuration of one installation.
+
+    ``Settings(...)`` uses its arguments and the defaults; only :func:`load_settings` reads the environment.
 
     Raises:
         ConfigurationError: values do not fit; the message has one line for each.

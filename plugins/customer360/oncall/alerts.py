@@ -92,8 +92,10 @@ def _paragraph(row: dict[str, Any]) -> str:
 
 
 def _due(connection: Connection, channel: Channel, group_seconds: int) -> list[dict[str, Any]]:
-    """The rows not yet sent on this channel. Nothing is due while the quiet period after the last message lasts,
-    unless something critical waits."""
+    """The rows not yet sent on this channel.
+
+    Nothing is due while the quiet period after the last message lasts, unless something critical waits.
+    """
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
             """
