@@ -1,7 +1,7 @@
 """Loyalty's journals: what each customer had, was and was warned of, as it was known on each day.
 
 The daily pass calls :func:`record` after the candidate gate and before the publication. Nothing else writes these
-tables, no build reads what a later pass wrote, and no full refresh makes them anew (architecture, "Two kinds of column, two kinds of table"):
+tables, no build reads what a later pass wrote, and no full refresh makes them anew (architecture, "Journal tables"):
 
 * ``loyalty_points_ledger`` is append-only. The models say what the postings should sum to by now
   (``int_loyalty_lots__earned``, ``int_loyalty_points__clawed_back``); whatever differs from what was posted is posted
