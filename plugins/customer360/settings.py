@@ -78,9 +78,9 @@ _REGION = OneOf(
 _log = logging.getLogger(__name__)
 
 
-def _setting(default: Any, doc: str) -> Any:
-    """A field with its default; ``doc`` is its line in docs/settings.md."""
-    return Field(default=default, description=doc)
+def _setting(default: Any, doc: str, *, is_secret: bool = False) -> Any:
+    """A field with its default; ``doc`` is its line in docs/settings.md. The repr of settings leaves out a secret."""
+    return Field(default=default, description=doc, repr=not is_secret)
 
 
 class Settings(BaseSettings):
@@ -102,6 +102,7 @@ class Settings(BaseSettings):
         "",
         "URL of a PostgreSQL >= 15 of your own, as a role that may create roles and schemas "
         "(postgresql://user:password@host:port/database). Empty: the embedded server.",
+        is_secret=True,
     )
     database: Annotated[str, _DATABASE] = _setting(
         "customer360", "Name of the warehouse's database in the embedded server."
@@ -193,12 +194,16 @@ class Settings(BaseSettings):
     quarantine_alert_share: Annotated[float, Number(0, 1)] = _setting(
         0.02, "Quarantined rows that are a smaller share than this of the rows landed within a day open no incident."
     )
-    alert_webhook_url: Annotated[str, _WEBHOOK] = _setting("", "Slack-compatible webhook for alerts. Empty: none.")
+    alert_webhook_url: Annotated[str, _WEBHOOK] = _setting(
+        "", "Slack-compatible webhook for alerts. Empty: none.", is_secret=True
+    )
     alert_webhook_severity: Annotated[str, OneOf(SEVERITIES)] = _setting(
         "warning", "Lowest severity sent to the webhook: info, warning or critical."
     )
     alert_smtp_url: Annotated[str, _MAIL_SERVER] = _setting(
-        "", "Mail server for alerts, smtp://user:password@host:port or smtps://. Empty: none."
+        "",
+        "Mail server for alerts, smtp://user:password@host:port or smtps://. Empty: none.",
+        is_secret=True,
     )
     alert_email_from: Annotated[str, mail_addresses()] = _setting("customer360@localhost", "Sender of the alert mails.")
     alert_email_to: Annotated[str, mail_addresses()] = _setting(

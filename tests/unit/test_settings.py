@@ -187,6 +187,19 @@ def test_no_secret_of_a_refused_value_is_shown(name: str, start: str, end: str, 
     assert refusal.__cause__ is None
 
 
+def test_no_secret_stands_in_the_repr_of_settings() -> None:
+    text = repr(
+        Settings(
+            warehouse_url="postgresql://shop:hunter2@db.example.org/shop",
+            alert_webhook_url="https://hooks.example.org/hunter2",
+            alert_smtp_url="smtp://mail:hunter2@mail.example.org",
+            alert_email_to="oncall@example.org",
+        )
+    )
+    assert "hunter2" not in text
+    assert "monitor_seconds=20" in text
+
+
 def test_a_refused_url_still_shows_its_host() -> None:
     assert masked_url("postgresql://shop:secret@db.example.org:5432/") == "'postgresql://db.example.org/…'"
 
