@@ -10,7 +10,7 @@ USER c360
 # The dependencies change less often than the code: their layer is built first and cached.
 COPY --chown=c360:c360 pyproject.toml uv.lock ./
 RUN uv sync --locked --no-default-groups --no-install-project --no-cache
-COPY --chown=c360:c360 README.md Makefile ./
+COPY --chown=c360:c360 README.md LICENSE Makefile ./
 COPY --chown=c360:c360 plugins plugins
 COPY --chown=c360:c360 expectations expectations
 COPY --chown=c360:c360 dags dags

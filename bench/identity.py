@@ -253,12 +253,15 @@ def _latest(sample: Path, feed: str, record_id: str, columns: list[str]) -> pa.T
     files = [
         str(file) for file in sample.rglob("*.parquet") if file.name.startswith(feed) and "truth" not in file.parts
     ]
-    return duckdb.sql(
+    found = duckdb.sql(
         f"""
         select {", ".join(columns)} from read_parquet({files}, union_by_name = true)
         qualify row_number() over (partition by {record_id} order by updated_at desc) = 1
         """
-    ).to_arrow_table()
+    )
+    if found is None:
+        raise RuntimeError("DuckDB gives nothing only for a statement that is no query")
+    return found.to_arrow_table()
 
 
 class _Judged:
@@ -380,7 +383,7 @@ def _splink(judged: _Judged, among: npt.NDArray[np.bool_]) -> dict[str, Any]:
         blocking_rules_to_generate_predictions=[block_on("customer_id"), block_on("email"), block_on("phone")],
     )
     linker = Linker(api.register("profiles"), settings, log_level="ERROR")
-    rules = [block_on("customer_id"), block_on("email"), block_on("phone")]
+    rules: list[Any] = [block_on("customer_id"), block_on("email"), block_on("phone")]
     linker.training.estimate_probability_two_random_records_match(rules, recall=0.9)
     linker.training.estimate_u_using_random_sampling(max_pairs=20_000_000)
     for rule in rules:

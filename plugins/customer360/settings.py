@@ -1,182 +1,241 @@
-"""Every setting of the product: one environment variable each, with its default and its reason.
+"""Every setting of the product: one environment variable each, with its default, what it may hold, and its reason.
 
-The fields of :class:`Settings` are the only place where a setting is declared; ``docs/settings.md`` is generated
-from them and a test fails when the two differ.
+The fields of :class:`Settings` are the only place where a setting is declared: the field ``home`` is the variable
+``C360_HOME``. ``docs/settings.md`` is generated from them and a test fails when the two differ.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from customer360.contract.feeds import COUNTRIES, CURRENCIES
 from customer360.errors import ConfigurationError
+from customer360.setting_rules import (
+    File,
+    Folder,
+    Host,
+    Landing,
+    Matching,
+    Number,
+    OneOf,
+    Rule,
+    Url,
+    Whole,
+    YesNo,
+    Zone,
+    domains,
+    mail_addresses,
+    nearest,
+    objectives,
+)
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+PREFIX = "C360_"
+SEVERITIES = ("info", "warning", "critical")
+
+# Variables of this prefix that are no settings of an installation: fault drills, who acts through the on-call page,
+# the tests' servers, and what docker-compose.yml reads.
+NOT_SETTINGS = frozenset(
+    {
+        "C360_ACTOR",
+        "C360_KILL_AT",
+        "C360_LANDING_FOLDER",
+        "C360_PAUSE_AT",
+        "C360_PAUSE_FILE",
+        "C360_POSTGRES_OPTIONS",
+        "C360_POSTGRES_PASSWORD",
+        "C360_POSTGRES_PORT",
+    }
+)
+
+_YEAR_MINUTES = 525_600
+_WAREHOUSE = Url(("postgresql", "postgres"), "postgresql://user:password@host:5432/database", with_path=True)
+_AIRFLOW = Url(("http", "https"), "https://airflow.example.org")
+_WEBHOOK = Url(("https", "http"), "https://hooks.example.org/services/token")
+_MAIL_SERVER = Url(("smtp", "smtps"), "smtp://user:password@mail.example.org:587")
+# PostgreSQL cuts a name at 63 bytes, and Airflow's database is named after this one.
+_DATABASE = Matching(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,50}", "up to 51 letters, digits, _ and -", "customer360")
+_CURRENCY = OneOf(CURRENCIES, "an ISO 4217 code of docs/feeds.md in capitals, such as EUR", "EUR")
+# The uninhabited ones have no numbering plan: with them every number without a country code would be unreadable.
+WITHOUT_PHONES = frozenset({"AQ", "BV", "GS", "HM", "PN", "TF", "UM"})
+_REGION = OneOf(
+    (region for region in COUNTRIES if region not in WITHOUT_PHONES),
+    "an ISO 3166 code in capitals, such as DE, of a country with telephones",
+    "DE",
+)
+
+_log = logging.getLogger(__name__)
 
 
-def _setting(env: str, default: Any, doc: str) -> Any:
-    """A dataclass field that is read from ``env``; ``doc`` is its line in docs/settings.md."""
-    return field(default=default, metadata={"env": env, "doc": doc})
+def _setting(default: Any, doc: str, *, is_secret: bool = False) -> Any:
+    """A field with its default; ``doc`` is its line in docs/settings.md. The repr of settings leaves out a secret."""
+    return Field(default=default, description=doc, repr=not is_secret)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The configuration of one installation. Build it with :func:`load_settings`."""
+class Settings(BaseSettings):
+    """The configuration of one installation.
 
-    home: Path = _setting(
-        "C360_HOME",
+    ``Settings(...)`` uses its arguments and the defaults; only :func:`load_settings` reads the environment.
+
+    Raises:
+        ConfigurationError: values do not fit; the message has one line for each.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    home: Annotated[Path, Folder()] = _setting(
         PROJECT_ROOT / ".c360",
         "Folder that holds everything the product writes: the embedded server's data, landing zone, logs, secrets.",
     )
-    warehouse_url: str = _setting(
-        "C360_WAREHOUSE_URL",
+    warehouse_url: Annotated[str, _WAREHOUSE] = _setting(
         "",
         "URL of a PostgreSQL >= 15 of your own, as a role that may create roles and schemas "
         "(postgresql://user:password@host:port/database). Empty: the embedded server.",
+        is_secret=True,
     )
-    database: str = _setting("C360_DATABASE", "customer360", "Name of the warehouse's database in the embedded server.")
-    landing: str = _setting(
-        "C360_LANDING",
+    database: Annotated[str, _DATABASE] = _setting(
+        "customer360", "Name of the warehouse's database in the embedded server."
+    )
+    landing: Annotated[str, Landing()] = _setting(
         "",
         "The landing zone: a folder, or an fsspec URL such as s3://bucket/landing. Empty: landing/ in C360_HOME.",
     )
-    isolate: bool = _setting(
-        "C360_ISOLATE",
+    isolate: Annotated[bool, YesNo()] = _setting(
         True,
         "Whether a build that fails on data finds the rows, quarantines them and publishes the rest. No: it stops.",
     )
-    business_timezone: str = _setting(
-        "C360_BUSINESS_TIMEZONE",
+    business_timezone: Annotated[str, Zone()] = _setting(
         "UTC",
-        "IANA time zone that turns a time into a business date. Another one builds all tables anew.",
+        "IANA time zone that turns a time into a business date. A change rebuilds all tables.",
     )
-    reporting_currency: str = _setting(
-        "C360_REPORTING_CURRENCY",
+    reporting_currency: Annotated[str, _CURRENCY] = _setting(
         "USD",
-        "ISO 4217 code that every published amount is converted to. Another one builds all tables anew.",
+        "ISO 4217 code that every published amount is converted to. A change rebuilds all tables.",
     )
-    phone_region: str = _setting(
-        "C360_PHONE_REGION", "US", "ISO 3166 region assumed for phone numbers without a country code."
+    phone_region: Annotated[str, _REGION] = _setting(
+        "US", "ISO 3166 region assumed for phone numbers without a country code."
     )
-    email_drop_plus_tags: bool = _setting(
-        "C360_EMAIL_DROP_PLUS_TAGS",
+    email_drop_plus_tags: Annotated[bool, YesNo()] = _setting(
         False,
         "Whether ann+news@ and ann@ are one address. No: not every provider has plus-tags.",
     )
-    email_dotless_domains: str = _setting(
-        "C360_EMAIL_DOTLESS_DOMAINS",
+    email_dotless_domains: Annotated[str, domains()] = _setting(
         "",
         "Mail domains, with commas between them, that ignore dots before the @ (gmail.com does).",
     )
-    identity_max_customer_ids: int = _setting(
-        "C360_IDENTITY_MAX_CUSTOMER_IDS",
+    identity_max_customer_ids: Annotated[int, Whole(1, 1_000_000)] = _setting(
         1,
-        "K: an e-mail address or phone linked to more than this many customer_ids is shared and joins nobody.",
+        "K: an e-mail address or phone linked to more than this many customer_ids is shared and joins no customers.",
     )
-    identity_max_phone_people: int = _setting(
-        "C360_IDENTITY_MAX_PHONE_PEOPLE",
+    identity_max_phone_people: Annotated[int, Whole(1, 1_000_000)] = _setting(
         1,
-        "The same for a phone and people who have unlike e-mail addresses, no customer_id; the greater limit counts.",
+        "The same for a phone of people with different e-mail addresses and no customer_id; the greater limit counts.",
     )
-    identity_max_device_people: int = _setting(
-        "C360_IDENTITY_MAX_DEVICE_PEOPLE",
+    identity_max_device_people: Annotated[int, Whole(1, 1_000_000)] = _setting(
         20,
-        "A device on which more people than this were seen (a till, a kiosk) attributes nothing to anybody.",
+        "A device on which more people than this were seen (a till, a kiosk) attributes nothing to a customer.",
     )
-    identity_device_days: int = _setting(
-        "C360_IDENTITY_DEVICE_DAYS",
+    identity_device_days: Annotated[int, Whole(0, 36_500)] = _setting(
         30,
-        "For how many days before a person is first known on a device what happened on it is taken to be theirs.",
+        "Days before a person is first known on a device whose events are attributed to that person.",
     )
-    identity_junk_list: str = _setting(
-        "C360_IDENTITY_JUNK_LIST",
+    identity_junk_list: Annotated[str, File()] = _setting(
         "",
         "A CSV file of placeholder identifiers that never join anyone. Empty: the list that comes with the product.",
     )
 
-    airflow_host: str = _setting(
-        "C360_AIRFLOW_HOST", "127.0.0.1", "Address that Airflow's API server and user interface listen on."
+    airflow_host: Annotated[str, Host()] = _setting(
+        "127.0.0.1", "Address that Airflow's API server and user interface listen on."
     )
-    airflow_port: int = _setting(
-        "C360_AIRFLOW_PORT", 0, "Its port. 0: a free one, chosen once and kept for the installation."
+    airflow_port: Annotated[int, Whole(0, 65_535)] = _setting(
+        0, "Port of Airflow's API server. 0: a free one, chosen once and kept for the installation."
     )
-    airflow_url: str = _setting(
-        "C360_AIRFLOW_URL",
+    airflow_url: Annotated[str, _AIRFLOW] = _setting(
         "",
-        "How Airflow's other processes and the commands reach it. Empty: http://127.0.0.1 and the port.",
+        "URL at which Airflow's other processes and the commands reach the API server. "
+        "Empty: http://127.0.0.1 and the port.",
     )
 
-    dags: str = _setting("C360_DAGS", "", "Folder of the DAG files that Airflow reads. Empty: dags/ of the product.")
+    dags: Annotated[str, Folder(must_exist=True)] = _setting(
+        "", "Folder of the DAG files that Airflow reads. Empty: dags/ of the product."
+    )
 
-    monitor_seconds: int = _setting("C360_MONITOR_SECONDS", 20, "Seconds between two looks of the monitor.")
-    metrics_host: str = _setting(
-        "C360_METRICS_HOST", "127.0.0.1", "Address that the monitor's Prometheus counters are served on."
+    monitor_seconds: Annotated[int, Whole(1, 3_600)] = _setting(20, "Seconds between two checks of the monitor.")
+    metrics_host: Annotated[str, Host()] = _setting(
+        "127.0.0.1", "Address that the monitor's Prometheus counters are served on."
     )
-    metrics_port: int = _setting(
-        "C360_METRICS_PORT", 0, "Its port. 0: a free one, which `c360 up` prints and C360_HOME/metrics.url holds."
+    metrics_port: Annotated[int, Whole(0, 65_535)] = _setting(
+        0, "Port of the counters. 0: a free one, which `c360 up` prints and C360_HOME/metrics.url holds."
     )
-    run_stuck_minutes: int = _setting(
-        "C360_RUN_STUCK_MINUTES", 30, "A run that writes for longer than this opens an incident."
+    run_stuck_minutes: Annotated[int, Whole(1, _YEAR_MINUTES)] = _setting(
+        30, "A run that holds the writer lock for longer than this opens an incident."
     )
-    files_waiting_minutes: int = _setting(
-        "C360_FILES_WAITING_MINUTES", 15, "A finished file that lies unread for longer than this opens an incident."
+    files_waiting_minutes: Annotated[int, Whole(1, _YEAR_MINUTES)] = _setting(
+        15, "A finished file that is not read for longer than this opens an incident."
     )
-    disk_free_mb: int = _setting(
-        "C360_DISK_FREE_MB", 2000, "Less room than this on the disk of C360_HOME, in MB, opens an incident."
+    disk_free_mb: Annotated[int, Whole(0, 1_000_000_000)] = _setting(
+        2000, "Less free space than this on the disk of C360_HOME, in MB, opens an incident."
     )
-    freshness_objectives: str = _setting(
-        "C360_FRESHNESS_OBJECTIVES",
+    freshness_objectives: Annotated[str, objectives()] = _setting(
         "",
         "Objectives that differ from the defaults in ops.freshness_objectives, in minutes, with commas between them: "
         "orders.landing=240,customer_360.publication=5.",
     )
-    quarantine_alert_rows: int = _setting(
-        "C360_QUARANTINE_ALERT_ROWS", 20, "Fewer rows of a feed in quarantine than this open no incident."
+    quarantine_alert_rows: Annotated[int, Whole(0, 1_000_000_000)] = _setting(
+        20, "Fewer rows of a feed in quarantine than this open no incident."
     )
-    quarantine_alert_share: float = _setting(
-        "C360_QUARANTINE_ALERT_SHARE", 0.02, "Nor does a smaller share of the rows that landed within a day."
+    quarantine_alert_share: Annotated[float, Number(0, 1)] = _setting(
+        0.02, "Quarantined rows that are a smaller share than this of the rows landed within a day open no incident."
     )
-    alert_webhook_url: str = _setting("C360_ALERT_WEBHOOK_URL", "", "Slack-compatible webhook for alerts. Empty: none.")
-    alert_webhook_severity: str = _setting(
-        "C360_ALERT_WEBHOOK_SEVERITY", "warning", "Least severity sent there: info, warning or critical."
+    alert_webhook_url: Annotated[str, _WEBHOOK] = _setting(
+        "", "Slack-compatible webhook for alerts. Empty: none.", is_secret=True
     )
-    alert_smtp_url: str = _setting(
-        "C360_ALERT_SMTP_URL", "", "Mail server for alerts, smtp://user:password@host:port or smtps://. Empty: none."
+    alert_webhook_severity: Annotated[str, OneOf(SEVERITIES)] = _setting(
+        "warning", "Lowest severity sent to the webhook: info, warning or critical."
     )
-    alert_email_from: str = _setting("C360_ALERT_EMAIL_FROM", "customer360@localhost", "Sender of the alert mails.")
-    alert_email_to: str = _setting("C360_ALERT_EMAIL_TO", "", "Receivers of the alert mails, with commas between them.")
-    alert_email_severity: str = _setting(
-        "C360_ALERT_EMAIL_SEVERITY", "critical", "Least severity sent by mail: info, warning or critical."
+    alert_smtp_url: Annotated[str, _MAIL_SERVER] = _setting(
+        "",
+        "Mail server for alerts, smtp://user:password@host:port or smtps://. Empty: none.",
+        is_secret=True,
     )
-    alert_group_seconds: int = _setting(
-        "C360_ALERT_GROUP_SECONDS",
+    alert_email_from: Annotated[str, mail_addresses()] = _setting("customer360@localhost", "Sender of the alert mails.")
+    alert_email_to: Annotated[str, mail_addresses()] = _setting(
+        "", "Receivers of the alert mails, with commas between them."
+    )
+    alert_email_severity: Annotated[str, OneOf(SEVERITIES)] = _setting(
+        "critical", "Lowest severity sent by mail: info, warning or critical."
+    )
+    alert_group_seconds: Annotated[int, Whole(0, 86_400)] = _setting(
         60,
-        "After a message to a channel, what is not critical is gathered for this long and sent as one.",
+        "After a message to a channel, alerts that are not critical are collected for this long and sent as one.",
     )
 
-    landed_file_days: int = _setting(
-        "C360_LANDED_FILE_DAYS", 90, "`c360 tidy` removes landed files older than this whose batch is published."
+    landed_file_days: Annotated[int, Whole(0, 36_500)] = _setting(
+        90, "`c360 tidy` removes landed files older than this whose batch is published."
     )
-    raw_retention_days: int = _setting(
-        "C360_RAW_RETENTION_DAYS",
+    raw_retention_days: Annotated[int, Whole(0, 36_500)] = _setting(
         0,
-        "`c360 tidy` removes from raw what was known longer ago than this, with the texts that identify people; what "
-        "marts say of it is frozen. 0: raw is kept.",
+        "`c360 tidy` removes rows known for longer than this from raw, with the texts that identify people; their "
+        "figures in the marts are frozen. 0: raw is kept.",
     )
-    gate_timeout_seconds: int = _setting(
-        "C360_GATE_TIMEOUT_SECONDS",
+    gate_timeout_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
         900,
-        "A query of a gate that takes longer is ended; the expectation could not judge, and nothing is published.",
+        "A query of a gate that takes longer is cancelled; its expectation counts as failed, and nothing is published.",
     )
-    load_lease_seconds: float = _setting(
-        "C360_LOAD_LEASE_SECONDS",
+    load_lease_seconds: Annotated[float, Number(0.1, 86_400)] = _setting(
         300.0,
-        "A loader that makes no progress for so long (a paused machine) is cut off, and another takes its batch over.",
+        "A loader without progress for this long (a paused machine) loses its batch to another loader.",
     )
 
     @property
@@ -199,57 +258,122 @@ class Settings:
         return datetime.now(ZoneInfo(self.business_timezone)).date()
 
     def with_(self, **changes: Any) -> Settings:
-        """A copy with some fields changed."""
-        return replace(self, **changes)
+        """A copy with some fields changed.
+
+        Raises:
+            ConfigurationError: a change does not fit.
+        """
+        return Settings(**dict(self) | changes)
+
+    def spelled_out(self) -> dict[str, str]:
+        """The environment from which :func:`load_settings` reads these same settings."""
+        return {variable(name): str(value) for name, value in self}
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as failure:
+            # Without its cause, which holds the values and with them passwords.
+            raise _refusal(failure) from None
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.resolve()
+
+    @field_validator("alert_email_to")
+    @classmethod
+    def _mail_has_a_server_and_receivers(cls, receivers: str, info: ValidationInfo) -> str:
+        server = info.data.get("alert_smtp_url")
+        if server and not receivers:
+            raise ValueError("C360_ALERT_SMTP_URL is set, and without a receiver no alert would be mailed.")
+        if receivers and server == "":
+            raise ValueError("C360_ALERT_SMTP_URL is empty, and without a server no alert would be mailed.")
+        return receivers
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Pydantic's hook: only the arguments, so that ``Settings(home=…)`` is the same in every environment."""
+        return (init_settings,)
 
 
-def load_settings(environ: dict[str, str] | None = None) -> Settings:
-    """Read every setting from the environment.
+def variable(name: str) -> str:
+    """The environment variable of a field of Settings."""
+    return f"{PREFIX}{name.upper()}"
+
+
+def rule_of(setting: FieldInfo) -> Rule:
+    """What a field of Settings may hold."""
+    return next(found for found in setting.metadata if isinstance(found, Rule))
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read every setting from the environment; an empty variable is an unset one.
 
     Raises:
-        ConfigurationError: a value does not fit; the message names the variable, the value's rule and the next step.
+        ConfigurationError: values do not fit; the message has one line for each: the variable, its value (masked where
+            it may be a secret or a mail address), and what is allowed.
     """
-    source = os.environ if environ is None else environ
-    values: dict[str, Any] = {}
-    for setting in fields(Settings):
-        text = source.get(setting.metadata["env"], "").strip()
-        if text:
-            values[setting.name] = _parse(setting.metadata["env"], text, setting.default)
-    settings = Settings(**values)
-    settings = replace(settings, home=settings.home.expanduser().resolve())
-    try:
-        ZoneInfo(settings.business_timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise ConfigurationError(
-            f"C360_BUSINESS_TIMEZONE is {settings.business_timezone!r}, which is not an IANA time zone.",
-            "Set it to a name such as Europe/Berlin, or unset it for UTC.",
-        ) from error
-    if len(settings.reporting_currency) != 3 or not settings.reporting_currency.isalpha():
-        raise ConfigurationError(
-            f"C360_REPORTING_CURRENCY is {settings.reporting_currency!r}, which is not a three-letter ISO 4217 code.",
-            "Set it to a code such as EUR, or unset it for USD.",
-        )
-    return settings
+    source = EnvSettingsSource(Settings)
+    given = os.environ if environ is None else environ
+    source.env_vars = {
+        name.lower(): text.strip() for name, text in given.items() if name.startswith(PREFIX) and text.strip()
+    }
+    return Settings(**source())
 
 
-def _parse(env: str, text: str, default: Any) -> Any:
-    kind = type(default)
-    try:
-        if isinstance(default, Path):
-            return Path(text)
-        if kind is bool:
-            lowered = text.lower()
-            if lowered not in {"1", "0", "true", "false", "yes", "no"}:
-                raise ValueError
-            return lowered in {"1", "true", "yes"}
-        return kind(text)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"{env} is {text!r}, which is not a valid {kind.__name__}.", f"Correct it, or unset it for {default!r}."
-        ) from error
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """One sentence for each variable that begins like a setting and is none: most likely a misspelling."""
+    known = {variable(name) for name in Settings.model_fields}
+    return [
+        f"{name} is not a setting and has no effect. {_nearest_setting(name)}".strip()
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS and name not in known
+    ]
+
+
+def _nearest_setting(name: str) -> str:
+    question = nearest(name.removeprefix(PREFIX), [field.upper() for field in Settings.model_fields])
+    return question.replace("mean ", f"mean {PREFIX}")
 
 
 @cache
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
+    """The settings of this process, read once; warns of variables that are none."""
+    for sentence in unknown_variables(os.environ):
+        _log.warning("%s", sentence)
     return load_settings()
+
+
+def _refusal(failure: ValidationError) -> ConfigurationError:
+    """One line for each setting that does not fit."""
+    refused = {str(error["loc"][0]): error for error in failure.errors(include_url=False)}
+    unknown = refused.keys() - Settings.model_fields.keys()
+    if unknown:
+        raise TypeError(f"Settings has no field {', '.join(sorted(unknown))}")
+    lines = []
+    for name, error in refused.items():
+        rule = rule_of(Settings.model_fields[name])
+        hint = str(error["ctx"]["error"]) if error["type"] == "value_error" else ""
+        lines.append(
+            f"{variable(name)} is {rule.shown(str(error['input']))}; it must be {rule.allowed}. {hint}".strip()
+        )
+    if len(lines) > 1:
+        return ConfigurationError(
+            f"{len(lines)} settings do not fit:\n" + "\n".join(lines),
+            "Correct them, or unset them for their defaults (docs/settings.md).",
+        )
+    (name,) = refused
+    setting = Settings.model_fields[name]
+    return ConfigurationError(
+        lines[0],
+        f"Set it to a value such as {rule_of(setting).example}, or unset it for its default"
+        + (f", {setting.default}." if str(setting.default) else "."),
+    )

@@ -313,7 +313,7 @@ def suffer(
     dice = random.Random(seed)
     before = last_incident(shop)
     started = time.time()
-    stop, names = threading.Event(), []  # type: ignore[var-annotated]
+    stop, names = threading.Event(), []
 
     def producer() -> None:
         mine = random.Random(seed + 1)

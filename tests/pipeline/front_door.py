@@ -6,10 +6,10 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,7 +74,7 @@ def ticket(number: int = 1, **fields: Any) -> Record:
     )
 
 
-MAKERS = {"orders": order, "web_sessions": session, "support_tickets": ticket}
+MAKERS: dict[str, Callable[..., Record]] = {"orders": order, "web_sessions": session, "support_tickets": ticket}
 
 
 def _with(record: Record, fields: Record) -> Record:
@@ -94,7 +94,8 @@ def csv_text(records: Sequence[Record], delimiter: str = ",", newline: str = "\n
     names = list(dict.fromkeys(name for record in records for name in record))
     out = io.StringIO()
     # Python 3.11 leaves a carriage return without quotes when lines end in a line feed.
-    quoting = csv.QUOTE_ALL if "\r" in repr(records) or "\\r" in repr(records) else csv.QUOTE_MINIMAL
+    has_return = "\r" in repr(records) or "\\r" in repr(records)
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     writer = csv.writer(out, delimiter=delimiter, lineterminator=newline, quoting=quoting)
     writer.writerow(names)
     for record in records:
@@ -117,7 +118,7 @@ def parquet(records: Sequence[Record]) -> bytes:
     return out.getvalue()
 
 
-WRITERS = {"jsonl": jsonl, "csv": csv_text, "parquet": parquet}
+WRITERS: dict[str, Callable[[Sequence[Record]], bytes]] = {"jsonl": jsonl, "csv": csv_text, "parquet": parquet}
 
 
 def drop(settings: Settings, feed: str, name: str, content: bytes) -> Path:

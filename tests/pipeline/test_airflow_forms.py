@@ -11,13 +11,13 @@ import pytest
 from airflow.sdk import AssetAlias
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, ParamValidationError
 from airflow.sdk.execution_time.context import OutletEventAccessors, set_current_context
-from front_door import assert_balanced, batches, ingest_one, jsonl, order, raw_rows
 
 from customer360 import warehouse
 from customer360.airflow import tasks
 from customer360.front_door import landing, quarantine
 from customer360.front_door.quarantine import Selection
 from customer360.settings import Settings, get_settings
+from tests.pipeline.front_door import assert_balanced, batches, ingest_one, jsonl, order, raw_rows
 
 EMPTY = {"quarantine_ids": None, "batch_id": None, "feed": None, "rule": None, "field": None, "corrected_file": None}
 

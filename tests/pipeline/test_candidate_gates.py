@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 
 from customer360 import warehouse
@@ -30,9 +32,10 @@ def broken(settings: Settings, *, whole: bool) -> set[tuple[str, str]]:
         for table in published_tables(settings):
             if not table.is_live:
                 continue
-            kind = "rebuild" if whole else "live"
+            kind: Literal["rebuild", "live"] = "rebuild" if whole else "live"
             suite = suite_of(table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, kind=kind)
-            for expectation in suite.expectations:
+            rules: list[Any] = suite.expectations  # of the kind that has a query
+            for expectation in rules:
                 rows = expectation.unexpected_rows_query.replace("{batch}", f"candidate.{table.name}")
                 if expectation.severity == "critical" and connection.execute(warehouse.query(rows)).fetchall():
                     found.add((table.name, expectation.description))

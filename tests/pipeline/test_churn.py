@@ -256,15 +256,15 @@ def test_the_horizon_set_by_hand_holds_for_later_fits(shop: Settings) -> None:
 def test_ten_customers_are_judged_without_a_crash_and_the_baseline_serves(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from customer360.cli import churn
+    from customer360.cli import churn as commands
 
-    monkeypatch.setattr(churn, "get_settings", lambda: settings)
+    monkeypatch.setattr(commands, "get_settings", lambda: settings)
     records = simulated_records(
         settings.today(), customers=10, days=200, orders_per_day=0.05, rate_shape=1.0, dropout=0.1, seed=5
     )
     load_all(settings, records, is_history=True)
     build(settings, "test")
-    run = CliRunner().invoke(churn.churn_app, ["fit", "--json", "--horizon-days", "28"])
+    run = CliRunner().invoke(commands.churn_app, ["fit", "--json", "--horizon-days", "28"])
     assert run.exit_code == 0, run.output
     report = json.loads(run.stdout)
     assert report["status"] == "too_few_customers"
@@ -275,7 +275,7 @@ def test_ten_customers_are_judged_without_a_crash_and_the_baseline_serves(
     assert set(scored["model_status"]) == {"hiatus"}
     assert set(scored["model_status_reason"]) == {"too_few_customers"}
     assert scored["churn_probability"].between(0, 1, inclusive="neither").all()
-    told = CliRunner().invoke(churn.churn_app, ["explain", str(int(churn["customer_key"].iloc[0]))])
+    told = CliRunner().invoke(commands.churn_app, ["explain", str(int(churn["customer_key"].iloc[0]))])
     assert "; hiatus, too_few_customers" in told.output
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -118,13 +119,13 @@ def expectations(settings: Settings) -> dict[tuple[str, str], str]:
     """Every expectation of these tables: (table, description) and the query for the rows that break it."""
     tables = {table.name: table for table in runner.model_tables(settings)}
     names = {table for table, _ in BREAKAGES}
-    return {
-        (name, expectation.description): expectation.unexpected_rows_query.replace("{batch}", f"candidate.{name}")
-        for name in names
-        for expectation in suite_of(
-            name, tables[name].primary_key, scope=None, scope_key=None, kind="daily"
-        ).expectations
-    }
+    found = {}
+    for name in names:
+        suite = suite_of(name, tables[name].primary_key, scope=None, scope_key=None, kind="daily")
+        rules: list[Any] = suite.expectations  # of the kind that has a query
+        for rule in rules:
+            found[name, rule.description] = rule.unexpected_rows_query.replace("{batch}", f"candidate.{name}")
+    return found
 
 
 def broken(connection: warehouse.Connection, statement: str) -> list[tuple[object, ...]]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from front_door import ingest_one, jsonl, order
-
 from customer360.gates import data_docs
 from customer360.settings import Settings
+from tests.pipeline.front_door import ingest_one, jsonl, order
 
 
 def test_the_site_shows_every_gate_without_personal_values(settings: Settings) -> None:

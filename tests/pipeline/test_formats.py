@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from front_door import WRITERS, Record, csv_text, ingest_one, jsonl, order, parquet, raw_rows
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from customer360.contract.feeds import FEEDS, Field
 from customer360.contract.records import RECORD, Chunk
 from customer360.front_door import readers
 from customer360.settings import Settings
+from tests.pipeline.front_door import WRITERS, Record, csv_text, ingest_one, jsonl, order, parquet, raw_rows
 
 # A lone byte order mark is null in CSV and unfit in JSON Lines; in neither is it a time or a number.
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufeff"), max_size=12) | st.sampled_from(

@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from front_door import (
+
+from customer360 import wake, warehouse
+from customer360.front_door import landing, ledger, load, readers
+from customer360.settings import Settings
+from tests.pipeline.front_door import (
     WRITERS,
     Record,
     assert_balanced,
@@ -25,10 +29,6 @@ from front_door import (
     session,
     ticket,
 )
-
-from customer360 import wake, warehouse
-from customer360.front_door import landing, ledger, load, readers
-from customer360.settings import Settings
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.csv.gz", "a.parquet"])

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from front_door import assert_balanced, batches, drop, jsonl, order
 
 from customer360.settings import Settings
+from tests.pipeline.front_door import assert_balanced, batches, drop, jsonl, order
 
 Command = Callable[..., tuple[int, str, str]]
 

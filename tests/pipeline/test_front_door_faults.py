@@ -16,15 +16,16 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from front_door import assert_balanced, batches, drop, ingest_one, jsonl, order, raw_rows, reasons
 
 from customer360 import kill_points, warehouse
+from customer360.errors import WarehouseUnavailableError
 from customer360.front_door import landing, ledger, load, quarantine
 from customer360.front_door.landing import LandingError
 from customer360.front_door.quarantine import Selection
 from customer360.gates import suites
 from customer360.settings import Settings
 from customer360.warehouse import embedded_server
+from tests.pipeline.front_door import assert_balanced, batches, drop, ingest_one, jsonl, order, raw_rows, reasons
 
 _fork = multiprocessing.get_context("fork")
 
@@ -276,7 +277,7 @@ def test_a_server_killed_during_a_load_is_started_again_and_the_batch_is_there_o
     def ingest() -> None:
         try:
             load.ingest(own_server)
-        except warehouse.WarehouseUnavailableError as error:
+        except WarehouseUnavailableError as error:
             failures.append(error)
 
     thread = threading.Thread(target=ingest)

@@ -9,9 +9,9 @@ import tempfile
 import uuid
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
-from front_door import Record, assert_balanced, batches, drop, jsonl, order
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -23,15 +23,16 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from test_front_door_faults import in_process
 
 from customer360 import warehouse
 from customer360.front_door import ledger, load, quarantine, replay
 from customer360.front_door.quarantine import Selection
 from customer360.gates import suites
 from customer360.settings import Settings
+from tests.pipeline.front_door import Record, assert_balanced, batches, drop, jsonl, order
+from tests.pipeline.test_front_door_faults import in_process
 
-WHO = {"who": "Dana", "why": "model"}
+WHO: dict[str, Any] = {"who": "Dana", "why": "model"}
 KILL_POINTS = ("land.registered", "load.claimed", "load.gated", "load.copied", "load.finished", "load.committed")
 
 good_orders = st.builds(

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from front_door import MAKERS, WRITERS, assert_balanced, batches, drop
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,6 +21,7 @@ from customer360.front_door.formats import UnreadableFileError
 from customer360.front_door.rows_to_copy import csv_of
 from customer360.gates import suites
 from customer360.settings import Settings
+from tests.pipeline.front_door import MAKERS, WRITERS, assert_balanced, batches, drop
 
 TOKENS = [
     b"\x00", b"\xef\xbb\xbf", b"\xff\xfe", b"\r", b"\r\n", b"\n\n", b'"', b'""', b"'", b",", b";", b"\t", b"\\",

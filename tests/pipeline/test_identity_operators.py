@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from customer360.identity import has_work, operators
 from customer360.settings import Settings
 from tests.pipeline.identity_shop import Record, Shop, open_shop, order, session, ticket
 
-WHO = {"decided_by": "kim", "because": "the customer called"}
+WHO: dict[str, Any] = {"decided_by": "kim", "because": "the customer called"}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -11,15 +12,17 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 from aiosmtpd.controller import Controller
+from prometheus_client.parser import text_string_to_metric_families
 
 from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.front_door import landing, load
-from customer360.oncall import freshness, incidents, monitor
+from customer360.oncall import alerts, freshness, incidents, monitor
 from customer360.oncall.conditions import CONDITIONS, Finding, look
 from customer360.oncall.metrics import serve
 from customer360.oncall.monitor import look_once
@@ -52,14 +55,17 @@ class Inbox:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.requests: list[tuple[str, str, set[str]]] = []
         self.answer = 200
         inbox = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                message = json.loads(body)
+                inbox.requests.append((self.path, self.headers["Content-Type"], set(message)))
                 if inbox.answer == 200:
-                    inbox.texts.append(json.loads(body)["text"])
+                    inbox.texts.append(message["text"])
                 self.send_response(inbox.answer)
                 self.end_headers()
 
@@ -147,6 +153,27 @@ def test_a_channel_that_is_away_is_tried_again_and_holds_up_nobody(told: Setting
     look_once(told)
     look_once(told)
     assert len(inbox.texts) == 1
+
+
+def test_a_redirect_is_no_delivery(told: Settings, inbox: Inbox) -> None:
+    inbox.answer = 302
+    batch(told, state="refused", error="empty")
+    assert look_once(told).sent == {"stdout": 1}
+    with warehouse.connect("oncall", told) as connection:
+        kept = connection.execute("select channel, error from ops.alert_deliveries where sent_at is null").fetchall()
+    assert kept == [("webhook", "HTTPStatusError")]
+
+
+def test_a_webhook_keeps_its_query_gets_the_text_alone_and_stays_out_of_logs(
+    told: Settings, inbox: Inbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    signed = told.with_(alert_webhook_url=f"{inbox.url}?sig=a%2Fb&sp=%2Ftriggers")
+    (channel,) = [channel for channel in alerts.channels(signed) if channel.name == "webhook"]
+    channel.send("subject · ä", "one\n  two\n")
+    assert inbox.texts == ["*subject · ä*\none\n  two\n"]
+    assert inbox.requests == [("/hook?sig=a%2Fb&sp=%2Ftriggers", "application/json", {"text"})]
+    assert "sig=" not in caplog.text
 
 
 def test_what_is_not_critical_is_gathered_in_a_quiet_period(told: Settings, inbox: Inbox) -> None:
@@ -353,8 +380,24 @@ def test_the_counters_can_be_scraped(settings: Settings) -> None:
     batch(settings, state="published", landed_rows=10, loaded_rows=9, quarantined_rows=1)
     with serve(settings) as address, urlopen(address, timeout=10) as answer:  # noqa: S310
         text = answer.read().decode()
-    assert 'c360_rows_total{feed="orders",fate="landed"} 10.0' in text
-    assert 'c360_batches_total{feed="orders",state="published"} 1.0' in text
+    families = list(text_string_to_metric_families(text))
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value for family in families for sample in family.samples
+    }
+    assert samples["c360_rows_total", ("fate", "landed"), ("feed", "orders")] == 10
+    assert samples["c360_batches_total", ("feed", "orders"), ("state", "published")] == 1
+    assert samples["c360_warehouse_up",] == 1
+    assert {family.name: family.type for family in families}["c360_rows"] == "counter"
+    assert "# TYPE c360_rows_total counter" in text
+    with pytest.raises(URLError):  # it ends with the block
+        urlopen(address, timeout=10)  # noqa: S310
+
+
+def test_a_scrape_is_answered_without_a_warehouse(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    with serve(settings.with_(database="nowhere")) as address, urlopen(address, timeout=10) as answer:  # noqa: S310
+        lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+    assert lines == ["c360_warehouse_up 0.0"]
+    assert "The counters cannot be read" in caplog.text
 
 
 def test_every_condition_has_its_registered_kind(settings: Settings) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from front_door import assert_balanced, batches
 
 from customer360.settings import Settings
+from tests.pipeline.front_door import assert_balanced, batches
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 5_000_000

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from front_door import WRITERS, assert_balanced, jsonl, order, raw_rows
 
 from customer360 import wake
 from customer360.front_door import landing, load
 from customer360.settings import Settings
+from tests.pipeline.front_door import WRITERS, assert_balanced, jsonl, order, raw_rows
 
 
 @pytest.fixture

@@ -11,14 +11,24 @@ from typing import Any
 
 import psycopg
 import pytest
-from front_door import assert_balanced, batches, csv_text, drop, ingest_one, jsonl, order, raw_rows, reasons
 
 from customer360 import warehouse
 from customer360.front_door import load, quarantine
 from customer360.front_door.quarantine import QuarantineError, Selection
 from customer360.settings import Settings
+from tests.pipeline.front_door import (
+    assert_balanced,
+    batches,
+    csv_text,
+    drop,
+    ingest_one,
+    jsonl,
+    order,
+    raw_rows,
+    reasons,
+)
 
-WHO = {"who": "Dana", "why": "the shop confirmed it"}
+WHO: dict[str, Any] = {"who": "Dana", "why": "the shop confirmed it"}
 
 
 def groups(settings: Settings, **chosen: Any) -> list[tuple[str, str, int]]:
@@ -64,7 +74,7 @@ def test_a_row_is_shown_with_the_wrong_fields_marked_and_personal_values_masked(
 def test_an_exported_file_can_be_corrected_and_released(
     settings: Settings, tmp_path: Path, source: str, target: str
 ) -> None:
-    from front_door import WRITERS
+    from tests.pipeline.front_door import WRITERS
 
     bad = [
         order(1, status="lost", phone="+49 30 123", region="=1+1", coupon_code="'quoted"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from front_door import assert_balanced, batches, csv_text, drop, ingest_one, jsonl, order, raw_rows, reasons
 
 from customer360 import warehouse
 from customer360.front_door import load, quarantine, replay
@@ -14,8 +14,19 @@ from customer360.front_door.quarantine import Selection
 from customer360.front_door.replay import BatchActionError
 from customer360.publication import retention
 from customer360.settings import Settings
+from tests.pipeline.front_door import (
+    assert_balanced,
+    batches,
+    csv_text,
+    drop,
+    ingest_one,
+    jsonl,
+    order,
+    raw_rows,
+    reasons,
+)
 
-WHO = {"who": "Dana", "why": "drill"}
+WHO: dict[str, Any] = {"who": "Dana", "why": "drill"}
 
 
 def dirty(settings: Settings) -> set[tuple[str, str]]:

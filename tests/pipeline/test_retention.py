@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.builds
 # The shop of the tests opened on 2026-03-01; "now" is a year later, and raw is kept for 300 days.
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 STARTS_ON = date(2026, 5, 5)
-WHO = {"who": "Dana", "why": "policy"}
+WHO: dict[str, Any] = {"who": "Dana", "why": "policy"}
 OLD = [
     order("o1", customer_id="C-1", email=" Ann@Example.com", phone="+49 30 1234567", total="90.50",
           extra={"note": "ring twice"}),
@@ -72,7 +73,7 @@ def settings(original: Settings, tmp_path: Path) -> Iterator[Settings]:
         yield own.with_(raw_retention_days=300)
 
 
-def tidy(settings: Settings, **options: bool) -> retention.FreezeSummary:
+def tidy(settings: Settings, **options: Any) -> retention.FreezeSummary:
     summary = retention.tidy(settings, now=NOW, **WHO, **options).raw
     assert summary is not None
     return summary
@@ -226,7 +227,7 @@ def test_a_record_whose_identifier_would_be_read_as_another_one_stays(settings: 
 
 
 def test_a_late_correction_is_told_with_its_batch(settings: Settings) -> None:
-    from front_door import drop, jsonl
+    from tests.pipeline.front_door import drop, jsonl
 
     tidy(settings)
     drop(
@@ -268,7 +269,7 @@ def test_a_batch_that_was_no_history_is_kept_until_its_load_is_old(settings: Set
 
 
 def test_decided_rows_of_the_quarantine_lose_their_record_when_they_are_old(settings: Settings) -> None:
-    from front_door import drop, jsonl
+    from tests.pipeline.front_door import drop, jsonl
 
     drop(
         settings,

@@ -106,8 +106,11 @@ def _json_cell(text: str) -> Any:
         return text
 
 
-def moment(value: Any) -> datetime | None:
-    """The instant of a value that is one; None for null. ValueError if it is none; LookupError if it has no zone."""
+def moment(value: Any) -> Any:
+    """The instant of a value that is one; None for null. ValueError if it is none; LookupError if it has no zone.
+
+    Any, since most callers read a field that is required.
+    """
     if value is None:
         return None
     at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
@@ -116,8 +119,8 @@ def moment(value: Any) -> datetime | None:
     return at.astimezone(UTC)
 
 
-def amount(value: Any) -> Decimal | None:
-    """The number of a value that is one; None for null, InvalidOperation if it is none."""
+def amount(value: Any) -> Any:
+    """The number of a value that is one; None for null, InvalidOperation if it is none. Any, as above."""
     if value is None:
         return None
     number = Decimal(str(value))
@@ -129,7 +132,7 @@ def amount(value: Any) -> Decimal | None:
 def broken_rules(feed: str, row: Row, landed_at: datetime) -> Broken:
     """Field and rule for all that is wrong with the record."""
     broken: Broken = {(field, "required") for field in REQUIRED[feed] if row.get(field) is None}
-    times: dict[str, datetime | None] = {}
+    times: dict[str, Any] = {}
     for field in TIMES[feed]:
         try:
             times[field] = moment(row.get(field))
@@ -173,7 +176,7 @@ def _count(field: str, value: Any) -> Broken:
     return {(field, "range")} if int(value) < 0 else set()
 
 
-def _order(row: Row, times: dict[str, datetime | None], landed_at: datetime) -> Broken:
+def _order(row: Row, times: dict[str, Any], landed_at: datetime) -> Broken:
     broken: Broken = set()
     if row.get("order_id") is not None and not 1 <= len(row["order_id"]) <= 128:
         broken.add(("order_id", "length"))
@@ -223,7 +226,7 @@ def _good_refunds(refunds: Any, total: Any) -> bool:
     return whole is None or sum(value for value in amounts if value is not None) <= whole
 
 
-def _session(row: Row, times: dict[str, datetime | None], landed_at: datetime) -> Broken:
+def _session(row: Row, times: dict[str, Any], landed_at: datetime) -> Broken:
     broken: Broken = set()
     started, ended = times.get("started_at"), times.get("ended_at")
     if not started or not ended:
@@ -238,7 +241,7 @@ def _session(row: Row, times: dict[str, datetime | None], landed_at: datetime) -
     return broken
 
 
-def _ticket(row: Row, times: dict[str, datetime | None], landed_at: datetime) -> Broken:
+def _ticket(row: Row, times: dict[str, Any], landed_at: datetime) -> Broken:
     broken: Broken = set()
     created = times.get("created_at")
     if created and times.get("updated_at") and created > times["updated_at"]:

@@ -195,7 +195,7 @@ def test_a_shop_that_nobody_leaves_has_no_dropout_and_keeps_its_probability_of_o
     ],
 )
 def test_a_shop_that_cannot_be_fitted_says_why(shop: dict[str, Any], status: FitStatus) -> None:
-    ordinary = {"customers": 200, "days": 300, "orders_per_day": 0.1, "rate_shape": 1.0, "dropout": 0.1}
+    ordinary: dict[str, Any] = {"customers": 200, "days": 300, "orders_per_day": 0.1, "rate_shape": 1.0, "dropout": 0.1}
     assert fit_of(simulated_lines(**ordinary)).status is FitStatus.FITTED
     fitted = fit_of(simulated_lines(**{**ordinary, **shop}))
     assert fitted.status is status

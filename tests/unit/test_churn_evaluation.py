@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_the_paired_difference_is_sharper_than_two_intervals() -> None:
     labels, probability, _ = scored_customers(2_000)
     noise = np.random.default_rng(1).normal(0, 0.05, len(labels))
     worse = probability + noise
-    difference = evaluation.auc_difference(labels, probability, worse)
+    difference: dict[str, Any] = evaluation.auc_difference(labels, probability, worse)
     assert difference["difference"] == pytest.approx(
         roc_auc_score(labels, probability) - roc_auc_score(labels, worse), abs=1e-12
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from customer360.reference_pages import documentation
-from customer360.settings import load_settings
+from customer360.settings import NOT_SETTINGS, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,9 +31,7 @@ def test_every_environment_variable_that_the_code_reads_is_documented() -> None:
     sources = [path for folder in ("plugins", "dags") for path in (ROOT / folder).rglob("*.py")]
     assert sources
     read = {name for path in sources for name in re.findall(r"\bC360_[A-Z0-9_]+\b", path.read_text())}
-    # Not settings of an installation: the tests' servers, fault drills, and who acts through the page.
-    internal = {"C360_POSTGRES_OPTIONS", "C360_KILL_AT", "C360_PAUSE_AT", "C360_PAUSE_FILE", "C360_ACTOR"}
-    assert sorted(name for name in read - internal if f"`{name}`" not in documented) == []
+    assert sorted(name for name in read - NOT_SETTINGS if f"`{name}`" not in documented) == []
 
 
 def test_a_wrong_setting_says_which_and_what_to_do() -> None:

@@ -112,7 +112,7 @@ def test_a_watch_that_fails_is_taken_up_again(tmp_path: Path, monkeypatch: pytes
 
     async def first() -> dict[str, str]:
         event = await asyncio.wait_for(anext(LandingTrigger(feed="orders").run()), 10)
-        return event.payload  # type: ignore[no-any-return]
+        return event.payload
 
     payload = asyncio.run(first())
     assert payload["feed"] == "orders"

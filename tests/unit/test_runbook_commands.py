@@ -40,7 +40,7 @@ def refusal(command: Any, words: list[str]) -> str:
     except typer.Exit:
         pass
     except TyperException as wrong:
-        return str(wrong.format_message())  # type: ignore[attr-defined]
+        return str(wrong.format_message())
     return ""
 
 

@@ -12,18 +12,19 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import phonenumbers
 import pyarrow.parquet as pq
 import pytest
-from sample_rules import ID, Row, amount, broken_rules, moment, read_rows
 
 from customer360.sample import SampleError, SampleManifest, generate, load_manifest
 from customer360.sample.bad_rows import BAD_ROWS
 from customer360.sample.calendar import make_calendar
 from customer360.sample.journey import simulate
 from customer360.sample.people import EASY, JUNK_EMAILS, JUNK_PHONES, TILL_EMAILS, make_people
+from tests.unit.sample_rules import ID, Row, amount, broken_rules, moment, read_rows
 
 UNTIL = date(2026, 3, 31)
 Numbered = list[tuple[int, Row]]
@@ -40,7 +41,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> SampleManifest:
     return generate(400, 200, UNTIL, 6, tmp_path_factory.mktemp("faulty") / "sample", faults=True)
 
 
-def faults_of(manifest: SampleManifest) -> list[dict[str, str]]:
+def faults_of(manifest: SampleManifest) -> list[Row]:
     return json.loads((manifest.out / "truth" / "faults.json").read_text()) if manifest.has_faults else []
 
 
@@ -86,7 +87,7 @@ def test_every_record_of_a_plain_sample_keeps_the_rules_of_its_feed(plain: Sampl
 def test_the_totals_are_those_of_the_files(name: str, request: pytest.FixtureRequest) -> None:
     manifest: SampleManifest = request.getfixturevalue(name)
     orders = latest(good_rows(manifest, "orders"), "orders")
-    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    sums: dict[str, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for row in orders.values():
         money, total = sums[row["currency"]], amount(row["total_amount"])
         refunded = sum((amount(refund["amount"]) for refund in row.get("refunds") or []), Decimal(0))
@@ -115,7 +116,7 @@ def test_the_totals_are_those_of_the_files(name: str, request: pytest.FixtureReq
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
-    arguments = {"customers": 60, "days": 40, "until": UNTIL, "faults": True, "hard_identity": True}
+    arguments: dict[str, Any] = {"customers": 60, "days": 40, "until": UNTIL, "faults": True, "hard_identity": True}
     first = digests(generate(seed=3, out=tmp_path / "first", **arguments))
     again = digests(generate(seed=3, out=tmp_path / "again", **arguments))
     other = digests(generate(seed=4, out=tmp_path / "other", **arguments))
@@ -186,7 +187,7 @@ def test_history_of_latest_versions_has_one_record_per_id(tmp_path: Path) -> Non
     )
     assert manifest.fresh() == []
     for feed, id_field in ID.items():
-        ids = [row[id_field] for file in manifest.history(feed) for row in read_rows(manifest.path(file))]
+        ids = [row[id_field] for file in manifest.history(feed) for row in read_rows(manifest.path(file)) if row]
         assert len(ids) == len(set(ids)) == manifest.totals["ids"][feed] > 0
 
 
@@ -270,7 +271,9 @@ def test_the_truth_says_who_left_and_when(plain: SampleManifest) -> None:
 
 @pytest.mark.parametrize("feed", sorted(ID))
 def test_every_listed_fault_breaks_its_rule_and_no_other_row_breaks_any(faulty: SampleManifest, feed: str) -> None:
-    listed = {(f["path"], f["row_number"]): f for f in faults_of(faulty) if f["feed"] == feed}
+    listed: dict[tuple[str, int], Row] = {
+        (f["path"], f["row_number"]): f for f in faults_of(faulty) if f["feed"] == feed
+    }
     found: set[tuple[str, str]] = set()
     for file in faulty.files:
         if file.feed != feed or file.expected != "loaded":
@@ -303,7 +306,7 @@ def test_the_other_faults_are_what_they_are_called(faulty: SampleManifest) -> No
     for fault in faults_of(faulty):
         kinds[fault["kind"]] += 1
         path, number, id_field = fault["path"], fault["row_number"], ID[fault["feed"]]
-        row = rows[path][number - 1] if number else None
+        row: Any = rows[path][number - 1] if number else None
         if fault["kind"] == "repeated_row":
             assert row in rows[path][: number - 1]
         elif fault["kind"] == "conflict":
@@ -333,7 +336,7 @@ def test_the_other_faults_are_what_they_are_called(faulty: SampleManifest) -> No
             contents = [(faulty.out / name).read_bytes() for name in rows]
             assert (faulty.out / path).read_bytes() in contents
         elif fault["kind"] == "refused_file" and "column" in fault["rule"]:
-            assert all("updated_at" not in record for record in read_rows(faulty.out / path))
+            assert all("updated_at" not in (record or {}) for record in read_rows(faulty.out / path))
     assert set(kinds) == {
         "bad_row", "bad_line", "repeated_row", "copied_row", "conflict", "unknown_field", "late", "correction",
         "duplicate_file", "refused_file",
@@ -407,8 +410,9 @@ def test_what_makes_no_sample_is_refused_with_advice(tmp_path: Path) -> None:
         {"currencies": ("XXX",)},
         {"formats": ("xlsx",)},
     ):
+        ordinary: dict[str, Any] = {"customers": 10, "days": 10, "until": UNTIL, "seed": 1, "out": tmp_path / "new"}
         with pytest.raises(SampleError):
-            generate(**{"customers": 10, "days": 10, "until": UNTIL, "seed": 1, "out": tmp_path / "new", **wrong})
+            generate(**ordinary | wrong)
     assert not (tmp_path / "new").exists()
     with pytest.raises(SampleError, match="no sample"):
         load_manifest(tmp_path)

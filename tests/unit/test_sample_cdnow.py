@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sample_rules import broken_rules, read_rows
 
 from customer360.sample import SampleError, convert_cdnow, load_manifest
+from tests.unit.sample_rules import broken_rules, read_rows
 
 LOG = Path(importlib.util.find_spec("lifetimes").submodule_search_locations[0]) / "datasets" / "CDNOW_master.txt"  # type: ignore[union-attr,index]
 

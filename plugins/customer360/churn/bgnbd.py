@@ -80,6 +80,7 @@ class BgNbdFit:
 
     @property
     def is_usable(self) -> bool:
+        """Whether the fit has parameters to score with."""
         return self.parameters is not None
 
 

@@ -36,6 +36,7 @@ class Scored:
 
     @property
     def rank_by(self) -> Floats:
+        """The values by which customers are ranked: the ranking if there is one, else the probability."""
         return self.probability if self.ranking is None else self.ranking
 
 

@@ -32,6 +32,7 @@ class FitSummary:
 
     @property
     def is_promoted(self) -> bool:
+        """Whether the evaluation promoted this version."""
         return bool(self.evaluation["decision"] == PromotionDecision.PROMOTED.value)
 
     def __str__(self) -> str:

@@ -52,6 +52,7 @@ class Term:
     population_mean_z: float = 0.0
 
     def z(self, frame: pd.DataFrame) -> Floats:
+        """The standardised feature of each row, cut at ±Z_LIMIT."""
         return np.clip((self.feature.values(frame) - self.mean) / self.scale, -Z_LIMIT, Z_LIMIT)
 
 
@@ -217,6 +218,7 @@ class BaselineModel:
     slope: float
 
     def probability(self, frame: pd.DataFrame) -> Floats:
+        """Churn probability of every row, from this column alone."""
         log_odds = self.intercept + self.slope * baseline_input(frame, self.column)
         return expit(np.clip(log_odds, -LOGIT_LIMIT, LOGIT_LIMIT))
 

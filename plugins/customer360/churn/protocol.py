@@ -87,14 +87,17 @@ class SnapshotPlan:
 
     @property
     def test_on(self) -> date:
+        """The newest snapshot's date: the model is tested on it."""
         return self.snapshots[-1]
 
     @property
     def calibrate_on(self) -> date:
+        """The date of the last snapshot but one: the probabilities are calibrated on it."""
         return self.snapshots[-2]
 
     @property
     def learn_on(self) -> tuple[date, ...]:
+        """Dates of the snapshots that the model learns from, oldest first."""
         return self.snapshots[:-1]
 
 
@@ -182,6 +185,7 @@ class FittedVersion:
 
     @property
     def requested_horizon_days(self) -> int:
+        """The horizon that was asked for, in days."""
         return self.plan.requested_horizon_days
 
 
@@ -268,6 +272,7 @@ LOGIT_PROBABILITY_FLOOR = 1e-6
 
 
 def with_bgnbd_logit(snapshot: Snapshot, fit: bgnbd.BgNbdFit, horizon_days: int) -> Snapshot:
+    """The snapshot with one more feature: the log odds of churn within the horizon, by BG/NBD."""
     frame = snapshot.frame.assign(**{BGNBD_LOGIT: bgnbd_logit(fit, snapshot.frame, horizon_days)})
     return Snapshot(snapshot.as_of_on, frame, snapshot.labels)
 

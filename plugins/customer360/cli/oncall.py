@@ -122,7 +122,6 @@ def drill(
     end: Annotated[bool, typer.Option("--end", help="Stop the scratch installation and remove it.")] = False,
 ) -> None:
     """Practise a runbook: put a scratch installation of its own into that situation; say whether you mended it."""
-    from customer360.errors import Customer360Error
     from customer360.oncall import drills
     from customer360.settings import Settings
     from customer360.stack import processes
@@ -134,36 +133,19 @@ def drill(
             console.print(f"{known:<28}{(scene_of.__doc__ or '').strip()}")
         return
     if check or end:
-        if home is None or not (home / "drill.json").is_file():
-            raise Customer360Error(
-                "That is no folder of a drill.", f"Run `c360 drill {name}` first; it says its folder."
-            )
-        kept = json_module.loads((home / "drill.json").read_text())
-        settings = load_settings(dict(kept["environment"]) | {"C360_HOME": str(home)})
-        if check and not drills.is_over(name, settings):
-            console.print("Not yet: the incident is still open.")
-            raise typer.Exit(1)
-        if check:
-            console.print("[green]Mended:[/] the incident has closed.")
-        if end:
-            for pid in kept["processes"]:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, signal.SIGKILL)
-            processes.down(settings)
-            shutil.rmtree(home, ignore_errors=True)
-            console.print("The scratch installation is gone.")
+        _judge_drill(name, home, check=check, end=end)
         return
     if name not in drills.DRILLS | drills.STACK_DRILLS:
         raise drills.DrillError(f"There is no drill {name!r}.", "Run `c360 drill list`.")
     folder = Path(tempfile.mkdtemp(prefix=f"c360-drill-{name}-"))
     with_airflow = name in drills.AIRFLOW_DRILLS
     own = {"C360_DAGS": str(folder / "dags")} if with_airflow else {}
+    if with_airflow:  # a copy, which the person may break
+        shutil.copytree(dags_folder(Settings()), own["C360_DAGS"], ignore=shutil.ignore_patterns("__pycache__"))
     settings = load_settings({"C360_HOME": str(folder)} | own)
     minutes = ", with an Airflow that must notice what happens: up to six minutes" if with_airflow else ""
     try:
         with console.status(f"Setting up a scratch installation{minutes}…"):
-            if with_airflow:  # a copy, in which one may break what one likes
-                shutil.copytree(dags_folder(Settings()), own["C360_DAGS"], ignore=shutil.ignore_patterns("__pycache__"))
             processes.up(settings, airflow=with_airflow)
             drills.stock(settings, folder / "files")
             scene = drills.begin(name, settings, folder / "files")
@@ -181,3 +163,27 @@ def drill(
     if scene.told:
         console.print(scene.told + "\n")
     console.print(f"Mended? c360 drill {name} --home {folder} --check\nDone?   c360 drill {name} --home {folder} --end")
+
+
+def _judge_drill(name: str, home: Path | None, *, check: bool, end: bool) -> None:
+    """Say whether a drill's situation is mended (exit code 1: not yet), and remove its installation."""
+    from customer360.errors import Customer360Error
+    from customer360.oncall import drills
+    from customer360.stack import processes
+
+    if home is None or not (home / "drill.json").is_file():
+        raise Customer360Error("That is no folder of a drill.", f"Run `c360 drill {name}` first; it says its folder.")
+    kept = json_module.loads((home / "drill.json").read_text())
+    settings = load_settings(dict(kept["environment"]) | {"C360_HOME": str(home)})
+    if check and not drills.is_over(name, settings):
+        out().print("Not yet: the incident is still open.")
+        raise typer.Exit(1)
+    if check:
+        out().print("[green]Mended:[/] the incident has closed.")
+    if end:
+        for pid in kept["processes"]:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        processes.down(settings)
+        shutil.rmtree(home, ignore_errors=True)
+        out().print("The scratch installation is gone.")

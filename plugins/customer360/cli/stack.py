@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from customer360.settings import Settings, get_settings
-from customer360.stack import processes
-from customer360.stack.airflow_environment import airflow_secrets
 from customer360.terminal import out
+
+if TYPE_CHECKING:
+    from customer360.stack import processes
 
 # Airflow's own threshold: its processes report every 5 s.
 _LIVING_SECONDS = 30
@@ -29,6 +30,8 @@ def up(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays."""
+    from customer360.stack import processes
+
     settings = get_settings()
     if json:
         import json as json_module
@@ -43,6 +46,8 @@ def up(
 
 def down() -> None:
     """Stop Airflow and the warehouse, and what a crash has left of them. Nothing of the data is lost."""
+    from customer360.stack import processes
+
     settings: Settings = get_settings()
     with out().status("Stopping…") as status:
         stopped = processes.down(settings, progress=lambda line: status.update(f"Stopping {line}"))
@@ -72,6 +77,8 @@ def print_addresses(found: processes.Addresses) -> None:
 
 def set_up(json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
     """Prepare the warehouse, the secrets and Airflow's database, and end. For containers; `c360 up` does it too."""
+    from customer360.stack import processes
+
     processes.set_up(get_settings(), progress=None if json else out().print)
     if json:
         typer.echo('{"done": true}')
@@ -84,6 +91,9 @@ def airflow(context: typer.Context) -> None:
 
     Two words are its own: `c360 airflow health COMPONENT` (exit 0 if it lives) and `c360 airflow password`.
     """
+    from customer360.stack import processes
+    from customer360.stack.airflow_environment import airflow_secrets
+
     settings = get_settings()
     words = list(context.args) or ["--help"]
     if words == ["password"]:
@@ -95,6 +105,8 @@ def airflow(context: typer.Context) -> None:
 
 
 def _check_health(settings: Settings, component: str) -> None:
+    from customer360.stack import processes
+
     silent = processes.silent_seconds(settings, component)
     if silent is None or silent > _LIVING_SECONDS:
         raise processes.StackError(

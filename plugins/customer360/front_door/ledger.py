@@ -506,6 +506,7 @@ def me() -> str:
 
 
 def record_action(connection: Connection, batch_id: int, action: str, count: int, who: str, why: str) -> None:
+    """Record in ops.batch_actions what a person did to a batch, to how many rows, and why."""
     connection.execute(
         "insert into ops.batch_actions (batch_id, action, row_count, acted_by, because) values (%s, %s, %s, %s, %s)",
         [batch_id, action, count, who, why],

@@ -319,7 +319,6 @@ class _Load:
 
         Rows that left the quarantine have had their decision, which a replay does not reopen.
         """
-
         batch_id = self.batch.batch_id
         dirty.mark_batch(self.connection, self.batch.feed, batch_id)
         self.connection.execute(query(f"delete from raw.{self.feed.name} where batch_id = %s"), [batch_id])

@@ -27,8 +27,9 @@ _LARGE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class IdentityDelta:
-    """What a resolution touched: how many customers (old and new keys), and records that were there before and now
-    belong to another customer. The keys themselves wait in a temporary table for :meth:`mark_dirty`.
+    """How many customers (old and new keys) a resolution touched, and how many known records it moved to another one.
+
+    The keys themselves wait in a temporary table for :meth:`mark_dirty`.
     """
 
     customers: int

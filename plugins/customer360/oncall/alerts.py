@@ -1,23 +1,23 @@
-"""Alerts: what ops.incidents says, told once to each channel, retried until it is heard, never in the pipeline's way.
+"""Alerts: what ops.incidents says, delivered once per channel, retried with back-off, never in the pipeline's way.
 
 Every change of an incident is a row of ops.alerts, written with the incident. A delivery takes all rows that are due
 for a channel as one message, so that a storm is one alert; a channel that does not answer is tried again with
-growing pauses, without holding up the other channels.
+growing pauses, without holding up the other channels. Why no notification library sends them:
+docs/decisions/0025-alerts-are-sent-by-httpx-and-smtplib.md.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import smtplib
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import httpx
 from psycopg.rows import dict_row
 
 from customer360.settings import Settings
@@ -26,6 +26,12 @@ from customer360.warehouse import Connection
 _RANK = {"info": 0, "warning": 1, "critical": 2}
 _TIMEOUT_SECONDS = 10
 _LONGEST_PAUSE_SECONDS = 900
+
+# It logs every address at INFO, and a webhook's address is its password.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+# What a channel raises when a message was not delivered.
+UNDELIVERED = (OSError, smtplib.SMTPException, httpx.HTTPError)
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def deliver(connection: Connection, settings: Settings) -> dict[str, int]:
                 subject, text = message(wanted)
                 try:
                     channel.send(subject, text)
-                except (OSError, smtplib.SMTPException, urllib.error.URLError) as error:
+                except UNDELIVERED as error:
                     _postpone(connection, channel, due, error)
                     continue
                 sent[channel.name] = sent.get(channel.name, 0) + 1
@@ -92,8 +98,10 @@ def _paragraph(row: dict[str, Any]) -> str:
 
 
 def _due(connection: Connection, channel: Channel, group_seconds: int) -> list[dict[str, Any]]:
-    """The rows not yet sent on this channel. Nothing is due while the quiet period after the last message lasts,
-    unless something critical waits."""
+    """The rows not yet sent on this channel.
+
+    Nothing is due while the quiet period after the last message lasts, unless something critical waits.
+    """
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(
             """
@@ -147,13 +155,10 @@ def _webhook(target: str) -> Callable[[str, str], None]:
     """A Slack-compatible webhook: a JSON object with the field ``text``."""
 
     def send(subject: str, text: str) -> None:
-        request = urllib.request.Request(  # noqa: S310 - the operator configured this address
-            target,
-            data=json.dumps({"text": f"*{subject}*\n{text}"}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310
-            pass
+        # A redirect is a failure: it leads to a login page, or drops the message on its way.
+        answer = httpx.post(target, json={"text": f"*{subject}*\n{text}"}, timeout=_TIMEOUT_SECONDS)
+        if not answer.is_success:
+            raise httpx.HTTPStatusError(f"HTTP {answer.status_code}", request=answer.request, response=answer)
 
     return send
 

@@ -269,12 +269,12 @@ def _first_command(next_step: str | None) -> str:
 
 
 def _newest_runs(view: View) -> list[dict[str, Any]]:
-    """The newest run of each line (what is built live, the daily tables, the churn model), with how many have failed
-    since the last good one.
+    """The newest run of each line, with how many have failed since the last good one.
 
-    An as-of build is not among them: it touches nothing that is published, and who asked for it saw it fail. A run
-    that still says "running" though nobody holds the writer lock has died. An idle run says nothing about a gate
-    that was not passed: it found no work, and what the gate refused is as it was.
+    The lines are the live build, the daily tables and the churn model. An as-of build is not among them: it touches
+    nothing that is published, and the person who asked for it saw it fail. A run that still says "running" while no
+    process holds the writer lock has died. An idle run says nothing about a gate that was not passed: it found no
+    work, and what the gate refused is unchanged.
     """
     return view.rows(
         """

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import logging
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from customer360 import warehouse
 from customer360.settings import Settings
 from customer360.warehouse import query
 
+_log = logging.getLogger(__name__)
+
 # name, type, help, labels, query that gives the labels and then the value
 _METRICS: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
     ("c360_batches_total", "counter", "Batches by feed and state.", ("feed", "state"),
      "select feed, state, count(*) from ops.batches group by 1, 2"),
-    ("c360_rows_total", "counter", "Rows by feed and what became of them.", ("feed", "fate"),
+    ("c360_rows_total", "counter", "Rows by feed and outcome.", ("feed", "fate"),
      """select feed, fate, sum(rows) from ops.batches, lateral (values ('landed', landed_rows), ('loaded', loaded_rows),
         ('quarantined', quarantined_rows), ('released', released_rows), ('discarded', discarded_rows),
         ('duplicate', duplicate_rows), ('erased', erased_rows), ('refused', refused_rows)) as v (fate, rows)
@@ -27,11 +32,11 @@ _METRICS: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
      "select count(*) from ops.publications"),
     ("c360_seconds_since_publication", "gauge", "Age of the last publication.", (),
      "select extract(epoch from now() - max(published_at)) from ops.publications having count(*) > 0"),
-    ("c360_dirty_keys", "gauge", "Keys that wait for the next build, by scope.", ("scope",),
+    ("c360_dirty_keys", "gauge", "Keys due for the next build, by scope.", ("scope",),
      "select scope, count(*) from ops.dirty group by 1"),
     ("c360_open_incidents", "gauge", "Open incidents by kind and severity.", ("kind", "severity"),
      "select kind, severity, count(*) from ops.incidents where closed_at is null group by 1, 2"),
-    ("c360_freshness_minutes", "gauge", "Age of feeds and tables at the last look.", ("subject", "measure"),
+    ("c360_freshness_minutes", "gauge", "Age of feeds and tables at the last check.", ("subject", "measure"),
      """select distinct on (subject, measure) subject, measure, age_minutes from ops.freshness
         order by subject, measure, looked_at desc"""),
     ("c360_expectations_total", "counter", "Expectations evaluated, by gate and outcome.", ("gate", "outcome"),
@@ -39,47 +44,50 @@ _METRICS: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
 )  # fmt: skip
 
 
-def exposition(settings: Settings) -> str:
-    """All counters in Prometheus' text format."""
-    lines: list[str] = []
-    with warehouse.connect("oncall", settings, autocommit=True, application_name="customer360 metrics") as connection:
-        for name, kind, meaning, labels, statement in _METRICS:
-            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
-            for row in connection.execute(query(statement)).fetchall():
-                pairs = ",".join(f'{label}="{value}"' for label, value in zip(labels, row, strict=False))
-                lines.append(f"{name}{{{pairs}}} {float(row[-1])}" if pairs else f"{name} {float(row[-1])}")
-    return "\n".join(lines) + "\n"
+class WarehouseCounters(Collector):
+    """Reads every counter at each scrape.
+
+    While the warehouse does not answer there is only ``c360_warehouse_up``, which is 0.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        """The counters as they are now."""
+        try:
+            counters, is_up = self._read(), 1
+        except Exception as error:  # a scrape must get an answer whatever is broken
+            _log.warning("The counters cannot be read: %s", type(error).__name__)
+            counters, is_up = [], 0
+        yield GaugeMetricFamily("c360_warehouse_up", "Whether the warehouse answered this scrape.", value=is_up)
+        yield from counters
+
+    def _read(self) -> list[Metric]:
+        counters: list[Metric] = []
+        with warehouse.connect(
+            "oncall", self._settings, autocommit=True, application_name="customer360 metrics"
+        ) as connection:
+            for name, kind, meaning, labels, statement in _METRICS:
+                family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
+                counter = family(name, meaning, labels=labels)
+                for *values, number in connection.execute(query(statement)).fetchall():
+                    counter.add_metric([str(value) for value in values], float(number))
+                counters.append(counter)
+        return counters
 
 
 def address_file(settings: Settings) -> Path:
-    """The file that tells where the counters are, while they are served."""
+    """The file that holds the address of the counters while they are served."""
     return settings.home / "metrics.url"
 
 
 @contextlib.contextmanager
 def serve(settings: Settings) -> Iterator[str]:
     """Serve ``/metrics`` while the block runs; yields the address, which ``C360_HOME/metrics.url`` holds meanwhile."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            try:
-                body, status = exposition(settings).encode(), 200
-            except Exception as error:  # a scrape must get an answer whatever is broken
-                body, status = f"# {type(error).__name__}\n".encode(), 503
-            if self.path != "/metrics":
-                body, status = b"/metrics\n", 404
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Scrapes are not news."""
-
-    server = ThreadingHTTPServer((settings.metrics_host, settings.metrics_port), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    registry = CollectorRegistry()
+    registry.register(WarehouseCounters(settings))
+    server, thread = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     try:
         found = f"http://{settings.metrics_host}:{server.server_port}/metrics"
         address_file(settings).write_text(found)
@@ -88,3 +96,4 @@ def serve(settings: Settings) -> Iterator[str]:
         address_file(settings).unlink(missing_ok=True)
         server.shutdown()
         server.server_close()
+        thread.join()

@@ -127,5 +127,5 @@ class _Absence:
         for channel in alerts.channels(self._settings):
             try:
                 channel.send(f"[customer360] {subject}", text)
-            except OSError as error:
+            except alerts.UNDELIVERED as error:
                 _log.warning("The %s channel does not answer: %s", channel.name, type(error).__name__)

@@ -55,8 +55,10 @@ _NEWEST = {"build": ("build", "rebuild"), "daily": ("daily",), "fit": ("fit",)}
 
 
 def why(settings: Settings, subject: str) -> list[Story]:
-    """The stories of ``subject``: ``batch 12``, ``run 7``, a bare number (a batch, a run, or both), a table's name, or
-    ``build``, ``daily``, ``fit`` for the newest run of that kind that did something.
+    """The stories of ``subject``.
+
+    That is ``batch 12``, ``run 7``, a bare number (a batch, a run, or both), a table's name, or ``build``, ``daily``,
+    ``fit`` for the newest run of that kind that did something.
 
     Raises:
         Customer360Error: nothing has that number or name.

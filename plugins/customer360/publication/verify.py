@@ -154,8 +154,10 @@ def _pending(connection: Connection) -> list[Check]:
 
 
 def _ids(connection: Connection, feed: str) -> Iterator[Check]:
-    """The ids of raw, and those it let go of, are the ids of staging and of the facts, each once; held batches and due
-    keys aside."""
+    """Every id in raw or in its archive is once in staging and once in the facts.
+
+    Held batches and keys that are due are left out.
+    """
     scope, key = SCOPES[feed]
     visible = f"""
         select distinct r.{key} as id from raw.{feed} as r join ops.batches as b using (batch_id)

@@ -7,10 +7,9 @@ differs from what the code says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
-from customer360.settings import PROJECT_ROOT, Settings
+from customer360.settings import PROJECT_ROOT, Settings, rule_of, variable
 
 _GENERATED = "<!-- Written by `make docs`; edit the source that it names, not this page. -->\n\n"
 
@@ -23,15 +22,18 @@ def settings_page() -> str:
         "Every setting is an environment variable; the defaults suit the embedded stack. "
         "Source: `plugins/customer360/settings.py`.",
         "",
-        "| variable | default | what it does |",
-        "|---|---|---|",
+        "Every command refuses values that are not allowed, all of them in one message, and warns about variables that "
+        "begin with `C360_` and are no settings.",
+        "",
+        "| variable | default | allowed | what it does |",
+        "|---|---|---|---|",
     ]
-    for setting in fields(Settings):
+    for name, setting in Settings.model_fields.items():
         default = setting.default
         if isinstance(default, Path):
             default = default.relative_to(PROJECT_ROOT) if default.is_relative_to(PROJECT_ROOT) else default
         shown = f"`{default}`" if str(default) else "(empty)"
-        lines.append(f"| `{setting.metadata['env']}` | {shown} | {setting.metadata['doc']} |")
+        lines.append(f"| `{variable(name)}` | {shown} | {rule_of(setting).allowed} | {setting.description} |")
     return _GENERATED + "\n".join(lines) + "\n"
 
 

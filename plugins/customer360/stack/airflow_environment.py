@@ -97,11 +97,7 @@ def product_environment(settings: Settings) -> dict[str, str]:
 
 def _product(settings: Settings) -> dict[str, str]:
     """The product's own settings, spelled out, so that a process started from any folder sees the same."""
-    spelled = {}
-    for setting in fields(Settings):
-        value = getattr(settings, setting.name)
-        spelled[setting.metadata["env"]] = "" if value is None else str(value)
-    return spelled | {
+    return settings.spelled_out() | {
         # A telemetry host that does not answer would hold up a build.
         "DO_NOT_TRACK": "1",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
