@@ -187,7 +187,7 @@ def as_landed(feed: Feed, *, whole: bool) -> list[ExpectNoRows]:
 
 
 def every_fact(feed: Feed, *, whole: bool) -> list[ExpectNoRows]:
-    """What holds of every feed's fact table: its key, its records, its customers; two kinds of conflict are warnings."""
+    """What holds of every feed's fact table: key, records, customers; conflicts of two kinds are warnings."""
     key = feed.key
     built = f"select {key} as key, batch_id from {{batch}} as built where {changed(feed.scope, key, whole=whole)}"
     never = " and ".join((feed.seen_at, " or ".join(feed.owner)))

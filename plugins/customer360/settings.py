@@ -136,6 +136,11 @@ class Settings:
     quarantine_alert_share: float = _setting(
         "C360_QUARANTINE_ALERT_SHARE", 0.02, "Nor does a smaller share of the rows that landed within a day."
     )
+    id_conflict_alert_records: int = _setting(
+        "C360_ID_CONFLICT_ALERT_RECORDS",
+        1,
+        "Fewer records of a feed whose id stands for two records (has_id_conflict) open no incident.",
+    )
     alert_webhook_url: str = _setting("C360_ALERT_WEBHOOK_URL", "", "Slack-compatible webhook for alerts. Empty: none.")
     alert_webhook_severity: str = _setting(
         "C360_ALERT_WEBHOOK_SEVERITY", "warning", "Least severity sent there: info, warning or critical."

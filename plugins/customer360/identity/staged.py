@@ -28,8 +28,8 @@ def select_staged(schema: str, where: str = "true") -> str:
     """SQL for the staged records; ``where`` may use the source's columns and ``{record_id}``, ``{record_type}``.
 
     ``record_id`` is the record key, and so is ``linked_order_id``; ``customer_id`` has the form of a record key too,
-    because it counts in the namespace of its record's source. ``seen_us`` is in microseconds since 1970, ``rank`` breaks
-    ties of it alike in every run. A record that its source has deleted is no evidence of anything.
+    because it counts in the namespace of its record's source. ``seen_us`` is in microseconds since 1970, ``rank``
+    breaks ties of it alike in every run. A record that its source has deleted is no evidence of anything.
     """
     return " union all ".join(
         f"""

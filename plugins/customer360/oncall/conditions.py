@@ -442,6 +442,33 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
         )
 
 
+@condition("id_conflict")
+def id_conflict(view: View) -> Iterator[Finding]:
+    """Two records share one id: a version has changed what never changes, and the older record is in no figure."""
+    for feed in FEEDS.values():
+        if not _has_column(view, f"marts.{feed.fact}", "has_id_conflict"):
+            continue
+        found = view.rows(
+            f"""
+            select count(*) as records, max(batch_id) as batch_id,
+                (array_agg({feed.key} order by batch_id desc, {feed.key}))[:5] as keys
+            from marts.{feed.fact} where has_id_conflict
+            """
+        )[0]
+        if not found["records"] or found["records"] < view.settings.id_conflict_alert_records:
+            continue
+        yield Finding(
+            "id_conflict",
+            f"id_conflict:{feed.name}",
+            graver_if(False, feed.name),
+            f"{found['records']:,} ids of {feed.name} stand for two records each: {feed.seen_at} and "
+            f"{' or '.join(feed.owner)} have changed; the older record is not counted",
+            f"c360 why {found['batch_id']}",
+            feed.published,
+            {"feed": feed.name, "records": found["records"], "keys": found["keys"], "batch_id": found["batch_id"]},
+        )
+
+
 @condition("ledger_unbalanced")
 def ledger_unbalanced(view: View) -> Iterator[Finding]:
     """A batch whose rows do not add up: the one thing that must never be (design, principle 1)."""
@@ -464,6 +491,19 @@ def ledger_unbalanced(view: View) -> Iterator[Finding]:
             FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "landed": row["landed_rows"], "explained": row["explained_rows"]},
         )
+
+
+def _has_column(view: View, table: str, column: str) -> bool:
+    return bool(
+        view.rows(
+            """
+            select exists (select from pg_attribute where attrelid = to_regclass(%(table)s) and attname = %(column)s
+                           and not attisdropped) as found
+            """,
+            table=table,
+            column=column,
+        )[0]["found"]
+    )
 
 
 def _exists(view: View, table: str) -> bool:

@@ -498,6 +498,12 @@ class _Transaction:
                         sql.Identifier(f"{table.name}_by_{column}"), table.target, sql.Identifier(column)
                     )
                 )
+        if "has_id_conflict" in built.columns:  # the monitor looks for these few rows all the time
+            self._connection.execute(
+                sql.SQL("create index if not exists {} on {} (batch_id) where has_id_conflict").format(
+                    sql.Identifier(f"{table.name}_by_id_conflict"), table.target
+                )
+            )
 
     def _describe(self, table: PublishedTable, built: Layout) -> None:
         """Carry the descriptions of the models to marts, where BI tools show them."""
