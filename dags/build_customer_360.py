@@ -8,7 +8,7 @@
 
 from datetime import timedelta
 
-from airflow.sdk import AssetAlias, dag, task
+from airflow.sdk import AssetAlias, AssetAny, dag, task
 
 from customer360.airflow.assets import MARTS, RAW
 from customer360.airflow.conventions import conventions
@@ -17,7 +17,7 @@ DAILY_ALIAS = "daily_due_after_build"
 
 
 @dag(
-    schedule=(RAW["orders"] | RAW["web_sessions"] | RAW["support_tickets"]),
+    schedule=AssetAny(*RAW.values()),
     **conventions(__file__, __doc__, tags=["build", "gate", "publish"], timeout=timedelta(hours=1)),
 )
 def build_customer_360():

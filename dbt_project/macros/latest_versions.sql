@@ -11,6 +11,8 @@
     is_history, known_at
     version_count         distinct versions, the same content again not counted
     has_version_conflict  another content with the same updated_at lost
+    has_id_conflict       versions differ in the record's time and in whose it is (and share no identifier): two records
+                          under one id
     status_row_id         as-of builds: the version whose status was known; null: none was, for history rows count
                           from updated_at on
   and what `over_versions` adds: window aggregates over all versions of an id.
@@ -19,30 +21,38 @@
   (and hashed for ties) alone. Joining the keys back by batch and row number instead made the planner expect one row
   and loop over thousands: 38 s for 20,000 tickets.
 #}
-{% macro latest_versions(feed, id, own_time, carried=[], over_versions={}) -%}
+{% macro latest_versions(feed, carried=[], over_versions={}) -%}
+{%- set known = feed_facts(feed) -%}
+{%- set key = known.key -%}
 visible as (
     select
-        record.ctid as row_id, record.{{ id }}, record.updated_at, record.batch_id, record.row_number,
+        record.ctid as row_id, record.{{ key }}, record.updated_at, record.batch_id, record.row_number,
         batch.is_history,
-        case when batch.is_history then record.{{ own_time }} else batch.loaded_at end as known_at,
+        case when batch.is_history then record.{{ known.known_from }} else batch.loaded_at end as known_at,
+        record.{{ known.seen_at }} as seen_at,
+        {%- for field in known.owner %}
+        hashtext(lower(record.{{ field }})) as {{ field }}_hash,
+        {%- endfor %}
         {%- for column in carried %}
         record.{{ column }},
         {%- endfor %}
-        count(*) over (partition by record.{{ id }}, record.updated_at) > 1 as is_tie
+        count(*) over (partition by record.{{ key }}, record.updated_at) > 1 as is_tie
     from {{ source('raw', feed) }} as record
-    inner join {{ source('ops', 'batches') }} as batch using (batch_id)
-    where batch.claimed_at is not null
-        and batch.state in ('loaded', 'published')
-        {{- only_dirty(feed_scope(feed), 'record.' ~ id) }}
+    inner join {{ source('ops', 'visible_batches') }} as batch using (batch_id)
+    where true
+        {{- only_dirty(known.scope, 'record.' ~ key) }}
         {%- if is_as_of() %}
-        and case when batch.is_history then record.{{ own_time }} else batch.loaded_at end <= {{ known_until() }}
+        and case when batch.is_history then record.{{ known.known_from }} else batch.loaded_at end <= {{ known_until() }}
         {%- endif %}
 ),
 hashed as (
     select
         visible.*,
         case when is_tie then (
-            select md5(jsonb_strip_nulls(to_jsonb(record) - '{batch_id,row_number}'::text[])::text)
+            select md5(jsonb_strip_nulls(
+                (to_jsonb(record) - '{batch_id,row_number,{{ key }}}'::text[])
+                || jsonb_build_object('{{ known.id }}', raw.trimmed_id(record.{{ known.id }}))
+            )::text)
             from {{ source('raw', feed) }} as record
             where record.ctid = visible.row_id
         ) end as content_hash
@@ -50,26 +60,39 @@ hashed as (
 ),
 ranked as (
     select
-        {{ id }},
+        {{ key }},
         row_id,
         is_history,
         known_at,
         lead(row_id) over in_order is null as is_latest,
-        dense_rank() over (partition by {{ id }} order by updated_at, content_hash) as version_count,
-        min(content_hash) over (partition by {{ id }}, updated_at order by content_hash) <> content_hash
-            as has_version_conflict
+        dense_rank() over (partition by {{ key }} order by updated_at, content_hash) as version_count,
+        min(content_hash) over (partition by {{ key }}, updated_at order by content_hash) <> content_hash
+            as has_version_conflict,
+        min(seen_at) over versions <> max(seen_at) over versions
+        and coalesce(
+            {%- for field in known.owner %}
+            min({{ field }}_hash) over versions <> max({{ field }}_hash) over versions
+            {{- ' or' if not loop.last }}
+            {%- endfor %}, false)
+        {%- for field in known.owner %}
+        and not (
+            min({{ field }}_hash) over versions = max({{ field }}_hash) over versions
+            and count({{ field }}_hash) over versions = count(*) over versions)
+        {%- endfor %}
+            as has_id_conflict
         {%- for name, aggregate in over_versions.items() %},
-        {{ aggregate }} over (partition by {{ id }}) as {{ name }}
+        {{ aggregate }} over versions as {{ name }}
         {%- endfor %}
         {%- if is_as_of() %},
-        case when bool_or({{ is_status_known() }}) over (partition by {{ id }}) then first_value(row_id) over (
-            partition by {{ id }}
+        case when bool_or({{ is_status_known() }}) over versions then first_value(row_id) over (
+            partition by {{ key }}
             order by {{ is_status_known() }} desc, updated_at desc, content_hash desc nulls last, known_at, batch_id, row_number
         ) end as status_row_id
         {%- endif %}
     from hashed
-    window in_order as (
-        partition by {{ id }} order by updated_at, content_hash, known_at desc, batch_id desc, row_number desc
+    window versions as (partition by {{ key }}),
+    in_order as (
+        partition by {{ key }} order by updated_at, content_hash, known_at desc, batch_id desc, row_number desc
     )
 ),
 latest as (
@@ -85,35 +108,37 @@ latest as (
   `is_frozen_ahead`: in a query of `state.frozen_<feed> as frozen`, whether raw has nothing to put in its place.
   As of a past day, a version counts whose status was known then: what was frozen is known whole since history_starts_on.
 #}
-{% macro frozen_behind(feed, id) -%}
+{% macro frozen_behind(feed) -%}
+{%- set known = feed_facts(feed) -%}
 left join {{ source('retention', 'frozen_' ~ feed) }} as frozen
-    on frozen.{{ id }} = latest.{{ id }} {%- if is_as_of() %} and frozen.known_at <= {{ known_until() }} {%- endif %}
-where frozen.{{ id }} is null
-    or frozen.updated_at < {{ 'status_record' if is_as_of() and feed != 'web_sessions' else 'record' }}.updated_at
+    on frozen.{{ known.key }} = latest.{{ known.key }}
+    {%- if is_as_of() %} and frozen.known_at <= {{ known_until() }} {%- endif %}
+where frozen.{{ known.key }} is null
+    or frozen.updated_at < {{ 'status_record' if is_as_of() and known.has_dated_status else 'record' }}.updated_at
 {%- endmacro %}
 
-{% macro is_frozen_ahead(feed, id, own_time) -%}
+{% macro is_frozen_ahead(feed) -%}
+{%- set known = feed_facts(feed) -%}
 not exists (
         select from {{ source('raw', feed) }} as record
-        inner join {{ source('ops', 'batches') }} as batch using (batch_id)
-        where record.{{ id }} = frozen.{{ id }}
+        inner join {{ source('ops', 'visible_batches') }} as batch using (batch_id)
+        where record.{{ known.key }} = frozen.{{ known.key }}
             and record.updated_at > frozen.updated_at
-            and batch.claimed_at is not null
-            and batch.state in ('loaded', 'published')
             {%- if is_as_of() %}
-            and case when batch.is_history then record.{{ own_time }} else batch.loaded_at end <= {{ known_until() }}
-            {%- if feed != 'web_sessions' %}
+            and case when batch.is_history then record.{{ known.known_from }} else batch.loaded_at end
+                <= {{ known_until() }}
+            {%- if known.has_dated_status %}
             and {{ is_status_known() }}
             {%- endif %}
             {%- endif %}
     )
-    {{- only_dirty(feed_scope(feed), 'frozen.' ~ id) }}
+    {{- only_dirty(known.scope, 'frozen.' ~ known.key) }}
     {%- if is_as_of() %}
     and frozen.known_at <= {{ known_until() }}
     {%- endif %}
 {%- endmacro %}
 
-{# The identifiers of a frozen record, from the map that has their texts. #}
+{# The identifiers of a frozen record, from the map that has their texts (a customer_id's with its source: raw.id_of_key). #}
 {% macro frozen_identifiers(kinds) -%}
 {%- for kind in kinds %}
 left join {{ source('retention', 'customer_key_map') }} as {{ kind }}_map on {{ kind }}_map.customer_key = frozen.{{ kind }}_key
@@ -123,10 +148,6 @@ left join {{ source('retention', 'customer_key_map') }} as {{ kind }}_map on {{ 
 {# Whether a version's status (and a ticket's score) was known: at its load, or for history from updated_at on. #}
 {% macro is_status_known() -%}
     (not is_history or updated_at <= {{ known_until() }})
-{%- endmacro %}
-
-{% macro feed_scope(feed) -%}
-    {{ return({'orders': 'order', 'web_sessions': 'session', 'support_tickets': 'ticket'}[feed]) }}
 {%- endmacro %}
 
 {# Whether staging is limited to what was known at some time. #}
@@ -150,4 +171,41 @@ left join {{ source('retention', 'customer_key_map') }} as {{ kind }}_map on {{ 
             when status_record.{{ time }} <= {{ known_until() }} then status_record.{{ time }}
         end
     {%- else -%} record.{{ time }} {%- endif -%}
+{%- endmacro %}
+
+{# What the contract knows of a feed (plugins/customer360/contract/feeds.py): scope, key, id, seen_at, known_from, owner. #}
+{% macro feed_facts(feed) -%}
+    {{ return(var('feeds')[feed]) }}
+{%- endmacro %}
+
+{#
+  Whether the latest version says that the source has deleted the record. As of a past day a deletion that was landed as
+  history was known from its version's updated_at on, like a status.
+#}
+{% macro is_deleted(feed) -%}
+    {%- if is_as_of() and feed_facts(feed).has_dated_status -%} coalesce(status_record.deleted, false)
+    {%- elif is_as_of() -%}
+        coalesce(record.deleted, false) and (not latest.is_history or record.updated_at <= {{ known_until() }})
+    {%- else -%} coalesce(record.deleted, false)
+    {%- endif -%}
+{%- endmacro %}
+
+{#
+  has_id_conflict of a record: among its versions in raw, in what is frozen of it, or between the two. A phone number is
+  frozen in another form than it was typed in, and is not compared.
+#}
+{% macro has_id_conflict(feed) -%}
+    {%- set known = feed_facts(feed) -%}
+    latest.has_id_conflict
+    or coalesce(frozen.has_id_conflict, false)
+    or case
+        when record.{{ known.seen_at }} <> frozen.{{ known.seen_at }} then
+            {%- for field in known.owner if field != 'phone' %}
+            {%- set kept = 'frozen.' ~ field if field == 'anonymous_id' else
+                '(select raw.id_of_key(identifier) from ' ~ source('retention', 'customer_key_map')
+                ~ ' where customer_key = frozen.' ~ field ~ '_key)' %}
+            {{ 'coalesce(' if loop.first }}lower(record.{{ field }}) <> lower({{ kept }}){{ ', false)' if loop.last else ' or' }}
+            {%- endfor %}
+        else false
+    end
 {%- endmacro %}

@@ -13,7 +13,7 @@
 
 {# The dirty keys of a scope, in the type of the column they are compared with. #}
 {% macro dirty(scope) -%}
-    (select key{{ {'customer': '::bigint', 'day': '::date'}.get(scope, '') }} from {{ source('ops', 'dirty') }} where scope = '{{ scope }}')
+    (select key::{{ var('key_types')[scope] }} from {{ source('ops', 'dirty') }} where scope = '{{ scope }}')
 {%- endmacro %}
 
 {# Whether this execution does the dirty keys alone: the table exists, and nobody asked for a full refresh. #}

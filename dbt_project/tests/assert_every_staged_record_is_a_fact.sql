@@ -1,13 +1,8 @@
--- Staging and facts hold the same orders, sessions and tickets.
-{%- set pairs = [
-    ('stg_orders', 'fct_orders', 'order_id'),
-    ('stg_web_sessions', 'fct_sessions', 'session_id'),
-    ('stg_support_tickets', 'fct_tickets', 'ticket_id'),
-] %}
-{%- for staged, fact, key in pairs %}
-select '{{ fact }}' as fact, {{ key }} as id
-from {{ ref(staged) }} as staged
-full join {{ ref(fact) }} as facts using ({{ key }})
+-- Staging and facts hold the same records, but for those that their source has deleted.
+{%- for feed, known in var('feeds').items() %}
+select '{{ known.fact }}' as fact, {{ known.key }} as record_key
+from (select * from {{ ref('stg_' ~ feed) }} where not is_deleted) as staged
+full join {{ ref(known.fact) }} as facts using ({{ known.key }})
 where staged.batch_id is null or facts.batch_id is null
 {{ 'union all' if not loop.last }}
 {%- endfor %}

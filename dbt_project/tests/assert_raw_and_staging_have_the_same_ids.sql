@@ -1,19 +1,18 @@
--- Every id of a claimed batch that is loaded or published, or that was frozen, is staged once, and nothing else is.
-{%- for feed, key in [('orders', 'order_id'), ('web_sessions', 'session_id'), ('support_tickets', 'ticket_id')] %}
+-- Every record of a batch that staging reads, or that was frozen, is staged once, and nothing else is.
+{%- for feed, known in var('feeds').items() %}
 (
     with visible as (
-        select distinct record.{{ key }} as id
+        select distinct record.{{ known.key }} as record_key
         from {{ source('raw', feed) }} as record
-        inner join {{ source('ops', 'batches') }} as batch using (batch_id)
-        where batch.claimed_at is not null and batch.state in ('loaded', 'published')
+        inner join {{ source('ops', 'visible_batches') }} as batch using (batch_id)
         union
-        select {{ key }} from {{ source('retention', 'frozen_' ~ feed) }}
+        select {{ known.key }} from {{ source('retention', 'frozen_' ~ feed) }}
     )
 
-    select '{{ feed }}' as feed, visible.id as in_raw, staged.{{ key }} as in_staging
+    select '{{ feed }}' as feed, visible.record_key as in_raw, staged.{{ known.key }} as in_staging
     from visible
-    full join {{ ref('stg_' ~ feed) }} as staged on staged.{{ key }} = visible.id
-    where visible.id is null or staged.{{ key }} is null
+    full join {{ ref('stg_' ~ feed) }} as staged on staged.{{ known.key }} = visible.record_key
+    where visible.record_key is null or staged.{{ known.key }} is null
 )
 {{ 'union all' if not loop.last }}
 {%- endfor %}

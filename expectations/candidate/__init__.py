@@ -16,13 +16,11 @@ import great_expectations.expectations as gxe
 from great_expectations import ExpectationSuite
 from great_expectations.expectations.metadata_types import FailureSeverity
 
+from customer360.contract.feeds import Feed
+from customer360.warehouse import dirty
+
 if TYPE_CHECKING:
     from customer360.publication.publish import Kind
-
-# Rows of batches that a build may see: claimed, and neither held nor refused.
-VISIBLE = "batches.claimed_at is not null and batches.state in ('loaded', 'published')"
-
-_TYPES = {"order": "text", "session": "text", "ticket": "text", "customer": "bigint", "day": "date"}
 
 
 class ExpectNoRows(gxe.UnexpectedRowsExpectation):
@@ -69,7 +67,7 @@ def changed(scope: str, column: str, *, whole: bool) -> str:
     """SQL: whether the row's key is among those that the run does again."""
     if whole:
         return "true"
-    return f"{column} in (select key::{_TYPES[scope]} from ops.dirty where scope = '{scope}')"
+    return f"{column} in {dirty.keys(scope)}"
 
 
 def moved(
@@ -119,14 +117,14 @@ def filled(*columns: str, key: str, among: str, batch: str = "batch_id") -> Expe
     )
 
 
-def known_customer(scope: str, key: str, *, whole: bool) -> ExpectNoRows:
+def known_customer(feed: Feed, *, whole: bool) -> ExpectNoRows:
     """Every fact belongs to a customer who has a row, or to nobody: those touched, and those of touched customers."""
     has_row = "exists (select from candidate.customer_360 as customer where customer.customer_key = {})"
     gone = ""
     if not whole:  # the facts of touched customers who have no row; `or` in one query would read the whole table
         gone = f"""
         union
-        select built.{key}::text, built.batch_id
+        select built.{feed.key}::text, built.batch_id
         from (
             select key::bigint as customer_key from ops.dirty
             where scope = 'customer' and not {has_row.format("dirty.key::bigint")}
@@ -134,8 +132,8 @@ def known_customer(scope: str, key: str, *, whole: bool) -> ExpectNoRows:
         inner join {{batch}} as built using (customer_key)"""
     return no_row(
         f"""
-        select fact.{key}::text as key, fact.batch_id from {{batch}} as fact
-        where {changed(scope, f"fact.{key}", whole=whole)}
+        select fact.{feed.key}::text as key, fact.batch_id from {{batch}} as fact
+        where {changed(feed.scope, f"fact.{feed.key}", whole=whole)}
             and fact.customer_key is not null and not {has_row.format("fact.customer_key")}{gone}
         """,
         description="the customer exists",
@@ -143,13 +141,13 @@ def known_customer(scope: str, key: str, *, whole: bool) -> ExpectNoRows:
     )
 
 
-def whose_identity_says(record: str, key: str, *, whole: bool) -> ExpectNoRows:
+def whose_identity_says(feed: Feed, *, whole: bool) -> ExpectNoRows:
     """The fact has the customer that identity resolution gave to its record."""
     return no_row(
         f"""
-        select fact.{key}::text as key, fact.batch_id from {{batch}} as fact
-        left join identity.{record}_customers as resolved using ({key})
-        where {changed(record, f"fact.{key}", whole=whole)}
+        select fact.{feed.key}::text as key, fact.batch_id from {{batch}} as fact
+        left join identity.{feed.scope}_customers as resolved using ({feed.key})
+        where {changed(feed.scope, f"fact.{feed.key}", whole=whole)}
             and fact.customer_key is distinct from resolved.customer_key
         """,
         description="the customer is the one that identity resolution found",
@@ -157,29 +155,57 @@ def whose_identity_says(record: str, key: str, *, whole: bool) -> ExpectNoRows:
     )
 
 
-def as_landed(feed: str, record: str, key: str, *, whole: bool) -> list[ExpectNoRows]:
-    """Every id that was loaded has its fact, and no fact has an id that was not loaded."""
+def as_landed(feed: Feed, *, whole: bool) -> list[ExpectNoRows]:
+    """Every record that was loaded and not deleted has its fact, and no fact is there without one."""
+    key = feed.key
     return [
         no_row(
             f"""
-            select record.{key} as key, max(record.batch_id) as batch_id from raw.{feed} as record
-            inner join ops.batches using (batch_id)
-            where {VISIBLE} and {changed(record, f"record.{key}", whole=whole)}
+            select record.{key} as key, max(record.batch_id) as batch_id from raw.{feed.name} as record
+            inner join ops.visible_batches using (batch_id)
+            where {changed(feed.scope, f"record.{key}", whole=whole)}
                 and not exists (select from {{batch}} as fact where fact.{key} = record.{key})
+                and not exists (
+                    select from staging.{feed.staged} as staged where staged.{key} = record.{key} and staged.is_deleted)
             group by record.{key}
             """,
-            description=f"every {record} that was loaded is there",
+            description=f"every {feed.scope} that was loaded is there, unless its source has deleted it",
             notes="No row is ever lost: an id that a model drops would be missed by nobody but its customer.",
         ),
         no_row(
             f"""
             select fact.{key} as key, fact.batch_id from {{batch}} as fact
-            where {changed(record, f"fact.{key}", whole=whole)} and not exists (
-                select from raw.{feed} as record inner join ops.batches using (batch_id)
-                where {VISIBLE} and record.{key} = fact.{key})
-                and not exists (select from state.frozen_{feed} as frozen where frozen.{key} = fact.{key})
+            where {changed(feed.scope, f"fact.{key}", whole=whole)} and not exists (
+                select from raw.{feed.name} as record inner join ops.visible_batches using (batch_id)
+                where record.{key} = fact.{key})
+                and not exists (select from {feed.frozen} as frozen where frozen.{key} = fact.{key})
             """,
-            description=f"no {record} is there that was not loaded",
+            description=f"no {feed.scope} is there that was not loaded",
             notes="What an erased or held batch alone has brought must be gone.",
+        ),
+    ]
+
+
+def every_fact(feed: Feed, *, whole: bool) -> list[ExpectNoRows]:
+    """What holds of every feed's fact table: key, records, customers; conflicts of two kinds are warnings."""
+    key = feed.key
+    built = f"select {key} as key, batch_id from {{batch}} as built where {changed(feed.scope, key, whole=whole)}"
+    never = " and ".join((feed.seen_at, " or ".join(feed.owner)))
+    return [
+        one_row_per(key, among=changed(feed.scope, key, whole=whole)),
+        *as_landed(feed, whole=whole),
+        known_customer(feed, whole=whole),
+        whose_identity_says(feed, whole=whole),
+        no_row(
+            f"{built} and has_version_conflict",
+            severity=FailureSeverity.WARNING,
+            description="no two versions have the same updated_at and different content",
+            notes="One of them was chosen by its content hash; only the producer knows which is right.",
+        ),
+        no_row(
+            f"{built} and has_id_conflict",
+            severity=FailureSeverity.WARNING,
+            description=f"no version changes what never changes ({never})",
+            notes="Two records share one id, and the older one is lost: give each source its own `source`.",
         ),
     ]

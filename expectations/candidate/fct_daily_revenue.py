@@ -56,18 +56,18 @@ def _adds_up() -> ExpectNoRows:
 
 def _moved_by_what_changed() -> ExpectNoRows:
     """Of the published totals, without reading the days' other orders (docs/decisions/0006)."""
-    orders = ("order_id", "batch_id", "ordered_on", "is_cancelled", "gross_amount", "tax_amount", "shipping_amount")
-    refunds = ("order_id", "batch_id", "refunded_on", "amount", "net_amount")
+    orders = ("order_key", "batch_id", "ordered_on", "is_cancelled", "gross_amount", "tax_amount", "shipping_amount")
+    refunds = ("order_key", "batch_id", "refunded_on", "amount", "net_amount")
     days = ("revenue_on", "gross_amount", "refunded_amount", "net_amount")
     return no_row(
         f"""
         with orders as (
             select ordered_on as revenue_on, {_ORDERS}
-            from ({moved("fct_orders", orders, "order", "order_id")}) as facts group by ordered_on
+            from ({moved("fct_orders", orders, "order", "order_key")}) as facts group by ordered_on
         ),
         refunds as (
             select refunded_on as revenue_on, {_REFUNDS}
-            from ({moved("fct_refunds", refunds, "order", "order_id")}) as facts group by refunded_on
+            from ({moved("fct_refunds", refunds, "order", "order_key")}) as facts group by refunded_on
         ),
         days as (
             select revenue_on, sum(sign * gross_amount) as gross_amount, sum(sign * refunded_amount) as refunded_amount,

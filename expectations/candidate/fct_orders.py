@@ -5,38 +5,29 @@ from __future__ import annotations
 from great_expectations import ExpectationSuite
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from expectations.candidate import (
-    VISIBLE,
-    as_landed,
-    changed,
-    filled,
-    known_customer,
-    no_row,
-    one_row_per,
-    whose_identity_says,
-)
+from customer360.contract.feeds import ORDERS
+from expectations.candidate import changed, every_fact, filled, no_row
 
 
 def suite(*, whole: bool) -> ExpectationSuite:
     """What must hold of the touched orders (of all, if ``whole``)."""
-    among = changed("order", "order_id", whole=whole)
+    among = changed("order", "order_key", whole=whole)
     return ExpectationSuite(
         name="candidate.fct_orders",
         expectations=[
-            one_row_per("order_id", among=among),
-            filled("ordered_at", "ordered_on", "updated_at", "status", "currency", key="order_id", among=among),
-            *as_landed("orders", "order", "order_id", whole=whole),
+            *every_fact(ORDERS, whole=whole),
+            filled("ordered_at", "ordered_on", "updated_at", "status", "currency", key="order_key", among=among),
             no_row(
                 f"""
                 with latest as (
-                    select order_id, max(record.updated_at) as updated_at
-                    from raw.orders as record inner join ops.batches using (batch_id)
-                    where {VISIBLE} and {changed("order", "order_id", whole=whole)} group by order_id
+                    select order_key, max(record.updated_at) as updated_at
+                    from raw.orders as record inner join ops.visible_batches using (batch_id)
+                    where {changed("order", "order_key", whole=whole)} group by order_key
                 )
-                select fact.order_id as key, fact.batch_id from {{batch}} as fact inner join latest using (order_id)
+                select fact.order_key as key, fact.batch_id from {{batch}} as fact inner join latest using (order_key)
                 where not exists (
-                    select from raw.orders as record inner join ops.batches using (batch_id)
-                    where {VISIBLE} and record.order_id = fact.order_id and record.updated_at = latest.updated_at
+                    select from raw.orders as record inner join ops.visible_batches using (batch_id)
+                    where record.order_key = fact.order_key and record.updated_at = latest.updated_at
                         and record.currency = fact.currency and record.total_amount = fact.original_total_amount
                         and (fact.is_cancelled or fact.original_refunded_amount = (
                             select coalesce(sum((refund ->> 'amount')::numeric), 0)
@@ -44,14 +35,14 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 )
                 and not exists (
                     select from state.frozen_orders as frozen
-                    where frozen.order_id = fact.order_id and frozen.updated_at >= latest.updated_at)
+                    where frozen.order_key = fact.order_key and frozen.updated_at >= latest.updated_at)
                 """,
                 description="total and refunds are those of the latest version that was loaded",
                 notes="Reconciles the money from raw to candidate past every model, order by order.",
             ),
             no_row(
                 f"""
-                select order_id as key, batch_id from {{batch}} as built where {among} and (
+                select order_key as key, batch_id from {{batch}} as built where {among} and (
                     total_amount < 0 or discount_amount < 0 or tax_amount < 0 or shipping_amount < 0
                     or refunded_amount < 0 or original_refunded_amount > original_total_amount or item_count < 1)
                 """,
@@ -60,7 +51,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
             ),
             no_row(
                 f"""
-                select order_id as key, batch_id from {{batch}} as built
+                select order_key as key, batch_id from {{batch}} as built
                 where {among} and exchange_rate is not null and (
                     abs(total_amount - original_total_amount * exchange_rate) > 0.0001
                     or gross_amount + cancelled_amount <> total_amount)
@@ -68,19 +59,11 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 description="the reporting amount is the original at the day's rate, gross or cancelled",
                 notes="Every order's money is in exactly one of gross and cancelled.",
             ),
-            known_customer("order", "order_id", whole=whole),
-            whose_identity_says("order", "order_id", whole=whole),
             no_row(
-                f"select order_id as key, batch_id from {{batch}} as built where {among} and exchange_rate is null",
+                f"select order_key as key, batch_id from {{batch}} as built where {among} and exchange_rate is null",
                 severity=FailureSeverity.WARNING,
                 description="there is a rate into the reporting currency",
                 notes="Orders without one are counted but in no sum: add the rate to dbt_project/seeds/fx_rates.csv.",
-            ),
-            no_row(
-                f"select order_id as key, batch_id from {{batch}} as built where {among} and has_version_conflict",
-                severity=FailureSeverity.WARNING,
-                description="no two versions have the same updated_at and different content",
-                notes="One of them was chosen by its content hash; only the producer knows which is right.",
             ),
         ],
     )

@@ -44,9 +44,9 @@ def _adds_up() -> ExpectNoRows:
 
 def _moved_by_what_changed() -> ExpectNoRows:
     """Of the published buckets, without reading the days' other orders (docs/decisions/0006)."""
-    orders = ("order_id", "batch_id", "ordered_on", "gross_amount")
+    orders = ("order_key", "batch_id", "ordered_on", "gross_amount")
     days = ("event_on", "order_count", "gross_amount")
-    nobodys = moved("fct_orders", orders, "order", "order_id", condition="customer_key is null")
+    nobodys = moved("fct_orders", orders, "order", "order_key", condition="customer_key is null")
     return no_row(
         f"""
         with orders as (

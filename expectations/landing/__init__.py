@@ -13,12 +13,15 @@ from customer360.contract.feeds import COUNTRIES, CURRENCIES, Feed, Field
 from customer360.contract.records import RECORD
 from customer360.gates.row_rules import (
     ExpectAnyOf,
+    ExpectElementAnyOf,
+    ExpectElementOneOf,
     ExpectElementValue,
     ExpectNonEmptyArray,
     ExpectNoUnknownField,
     ExpectOneOf,
     ExpectReadableValue,
     ExpectRequiredValue,
+    ExpectTextForm,
     ExpectTextWithin,
 )
 
@@ -28,6 +31,7 @@ _KIND_NOTES = {
     "money": "Money is kept to the ten-thousandth and never as a float; what does not fit would be rounded silently.",
     "number": "What is not a number cannot be counted with.",
     "integer": "A count is a whole number.",
+    "boolean": "Anything but true or false could mean either.",
     "array": "Elements are objects whose fields have types of their own.",
 }
 _SETS = {COUNTRIES: "an ISO 3166-1 alpha-2 country code", CURRENCIES: "an ISO 4217 currency code"}
@@ -85,6 +89,16 @@ def _of_field(field: Field) -> list[BatchExpectation]:
                 notes="A value outside the agreed ones would fall through every case of the models.",
             )
         )
+    if field.form:
+        found.append(
+            ExpectTextForm(
+                column=name,
+                form=field.form,
+                in_words=field.form_in_words,
+                description=f"{name} is {field.form_in_words}",
+                notes="It stands in front of ids in record keys, where another character would be taken for the id's.",
+            )
+        )
     if field.max_length:
         found.append(
             ExpectTextWithin(
@@ -113,4 +127,25 @@ def _of_field(field: Field) -> list[BatchExpectation]:
             for element in field.elements
             if element.required
         ]
+        found += [
+            ExpectElementOneOf(
+                column=name,
+                element=element.name,
+                choices=list(element.choices),
+                description=f"{name}[].{element.name} is one of {', '.join(element.choices)}",
+                notes="A value outside the agreed ones would fall through every case of the models.",
+            )
+            for element in field.elements
+            if element.choices
+        ]
+    if name == "contact_preferences":
+        found.append(
+            ExpectElementAnyOf(
+                column=name,
+                element="allowed",
+                others=["allowed", "preferred"],
+                description=f"{name}[] says allowed or preferred",
+                notes="A channel alone says nothing about what the customer wants.",
+            )
+        )
     return found

@@ -25,7 +25,7 @@ def suite(*, publication_id: int, is_daily: bool) -> ExpectationSuite:
             no_row(
                 """
                 select batch_id::text as key, batch_id from ops.batches
-                where (state = 'loaded' and claimed_at is not null)
+                where batch_id in (select batch_id from ops.unpublished_batches where is_claimed)
                     or (publication_id = (select max(publication_id) from {batch} as built) and state <> 'published')
                 """,
                 description="every batch that was built is published",

@@ -198,6 +198,10 @@ class Settings(BaseSettings):
     quarantine_alert_share: Annotated[float, Number(0, 1)] = _setting(
         0.02, "Quarantined rows that are a smaller share than this of the rows landed within a day open no incident."
     )
+    id_conflict_alert_records: Annotated[int, Whole(0, 1_000_000_000)] = _setting(
+        1,
+        "Fewer records of a feed whose id stands for two records (has_id_conflict) open no incident.",
+    )
     alert_webhook_url: Annotated[str, _WEBHOOK] = _setting(
         "", "Slack-compatible webhook for alerts. Empty: none.", is_secret=True
     )

@@ -60,7 +60,7 @@ def has_unbuilt(settings: Settings, feed: str) -> bool:
         return bool(
             warehouse.scalar(
                 connection,
-                "select exists (select from ops.batches where state = 'loaded' and claimed_at is null and feed = %s)",
+                "select exists (select from ops.unpublished_batches where not is_claimed and feed = %s)",
                 [feed],
             )
         )
@@ -87,11 +87,8 @@ def _unbuilt_feeds(settings: Settings) -> tuple[str, ...]:
                     as is_over
                 from failures
             )
-            select distinct feed from ops.batches, pause
-            where state = 'loaded' and (
-                (claimed_at is null and loaded_at < now() - %s * interval '1 second')
-                or (claimed_at is not null and is_over)
-            )
+            select distinct feed from ops.unpublished_batches, pause
+            where (not is_claimed and loaded_at < now() - %s * interval '1 second') or (is_claimed and is_over)
             union
             select 'orders' from pause where is_over and exists (select from ops.dirty)
             union

@@ -15,9 +15,9 @@ from customer360.warehouse import Connection, query
 
 DAY_ZERO = datetime(2025, 1, 1, tzinfo=UTC)
 _TABLES = {
-    "order": ("stg_orders", "order_id", "ordered_at", ("customer_id", "email", "phone", "anonymous_id")),
-    "session": ("stg_web_sessions", "session_id", "started_at", ("customer_id", "email", "anonymous_id", "order_id")),
-    "ticket": ("stg_support_tickets", "ticket_id", "created_at", ("customer_id", "email", "phone", "order_id")),
+    "order": ("stg_orders", "order_key", "ordered_at", ("customer_id", "email", "phone", "anonymous_id")),
+    "session": ("stg_web_sessions", "session_key", "started_at", ("customer_id", "email", "anonymous_id", "order_key")),
+    "ticket": ("stg_support_tickets", "ticket_key", "created_at", ("customer_id", "email", "phone", "order_key")),
 }
 
 
@@ -169,6 +169,9 @@ def create_staging(connection: Connection, schema: str) -> None:
     for table, record_id, at, columns in _TABLES.values():
         texts = ", ".join(f"{column} text" for column in columns)
         connection.execute(
-            query(f"create table {schema}.{table} ({record_id} text primary key, {at} timestamptz not null, {texts})")
+            query(
+                f"create table {schema}.{table} ({record_id} text primary key, source text not null default '', "
+                f"is_deleted boolean not null default false, {at} timestamptz not null, {texts})"
+            )
         )
     connection.commit()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
 from customer360.models import runner
 from customer360.models.runner import ModelResult
 from customer360.publication.build import published_tables
@@ -18,11 +19,7 @@ from customer360.settings import Settings
 from customer360.warehouse import query, run_log
 from tests.pipeline.shop import Record, load_all
 
-SCOPES = {
-    "orders": ("order", "order_id"),
-    "web_sessions": ("session", "session_id"),
-    "support_tickets": ("ticket", "ticket_id"),
-}
+SCOPES = {feed.name: (feed.scope, feed.key) for feed in FEEDS.values()}
 
 
 def build(settings: Settings, records: Sequence[Record] = (), *, is_history: bool = False, full: bool = False) -> None:

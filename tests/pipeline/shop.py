@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
 from customer360.settings import Settings
 
 Record = dict[str, Any]
@@ -66,11 +67,7 @@ def ticket(ticket_id: str, *, day: float = 0, version: float = 0, **fields: Any)
 
 def feed_of(record: Record) -> str:
     """The feed that a record belongs to."""
-    return next(
-        feed
-        for feed, key in (("web_sessions", "session_id"), ("support_tickets", "ticket_id"), ("orders", "order_id"))
-        if key in record and (feed != "orders" or "ordered_at" in record)
-    )
+    return next(feed.name for feed in FEEDS.values() if feed.id_field in record and feed.seen_at in record)
 
 
 def load(settings: Settings, feed: str, records: Sequence[Record], *, is_history: bool = False) -> int:
@@ -84,9 +81,13 @@ def load(settings: Settings, feed: str, records: Sequence[Record], *, is_history
             """,
             [feed, is_history, len(records), len(records)],
         )
+        columns = ", ".join(FEEDS[feed].raw_columns)
         numbered = [{"batch_id": batch_id, "row_number": n, **record} for n, record in enumerate(records, 1)]
         connection.execute(
-            warehouse.query(f"insert into raw.{feed} select * from jsonb_populate_recordset(null::raw.{feed}, %s)"),
+            warehouse.query(
+                f"insert into raw.{feed} ({columns}) "
+                f"select {columns} from jsonb_populate_recordset(null::raw.{feed}, %s)"
+            ),
             [json.dumps(numbered)],
         )
     return batch_id

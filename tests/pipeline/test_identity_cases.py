@@ -133,7 +133,7 @@ def test_junk_joins_nobody(shop: Shop, junk: dict[str, str]) -> None:
 def test_a_session_is_whose_the_order_is_that_was_placed_in_it(shop: Shop) -> None:
     shop.resolve(
         session("s0", 0, anonymous_id="tablet", customer_id="bob"),
-        placed := session("s1", 1, anonymous_id="tablet", order_id="o1"),
+        placed := session("s1", 1, anonymous_id="tablet", order_key="o1"),
         bought := order("o1", 1.01, email="ann@inbox.example"),
     )
     assert shop.customer(placed) == shop.customer(bought)

@@ -23,7 +23,7 @@ def _stage_many(shop: Shop) -> None:
     """Two orders each of many people, half of whom ring from one call box."""
     shop.connection.execute(
         f"""
-        insert into staging.stg_orders (order_id, ordered_at, customer_id, email, phone, anonymous_id)
+        insert into staging.stg_orders (order_key, ordered_at, customer_id, email, phone, anonymous_id)
         select 'o' || n, timestamptz '2025-01-01' + n * interval '1 minute', 'c' || p, 'p' || p || '@inbox.example',
             case when p % 2 = 0 then '+14158675309' end, 'd' || p
         from (select n, n % {PEOPLE} as p from generate_series(1, {2 * PEOPLE}) as n) as orders

@@ -29,7 +29,7 @@ def _shown(record_type: str) -> st.SearchStrategy[dict[str, str]]:
     if record_type != "ticket":
         fields["anonymous_id"] = st.sampled_from(_DEVICES)
     if record_type != "order":
-        fields["order_id"] = st.sampled_from(_ORDERS)
+        fields["order_key"] = st.sampled_from(_ORDERS)
     return st.fixed_dictionaries({}, optional=fields)
 
 

@@ -1,9 +1,10 @@
 """Principle 2: any split of the same records into batches, in any order, ends where one whole build of them ends.
 
-Histories are random: versions, corrections, duplicates, two contents of one version, late records, customers merged
-by a shared address and taken apart by a correction. One warehouse gets them batch by batch, with a build after each;
-another all at once. After one daily pass in both, every published table is compared row by row, customers by what they
-did, since which key a customer has depends on who came first.
+Histories are random: versions, corrections, duplicates, two contents of one version, late records, records of two
+sources under one id, records that are deleted and landed again, customers merged by a shared address and taken apart
+by a correction. One warehouse gets them batch by batch, with a build after each; another all at once. After one daily
+pass in both, every published table is compared row by row, customers by what they did, since which key a customer has
+depends on who came first.
 """
 
 from __future__ import annotations
@@ -50,6 +51,15 @@ _accounts = st.sampled_from([None, None, "c1", "c2", "c3"])
 _emails = st.sampled_from([None, "a@example.org", "b@example.org", "c@example.org", "A@Example.org "])
 _devices = st.sampled_from([None, "d1", "d2"])
 _money = st.sampled_from(["0", "10.00", "19.99", "250.5"])
+
+
+# Another shop with the same numbers, and records that their source takes back and lands again.
+_marks = st.fixed_dictionaries(
+    {
+        "source": st.sampled_from([None, None, None, "a"]),
+        "deleted": st.sampled_from([None, None, None, None, False, True]),
+    }
+)
 
 
 @st.composite
@@ -100,6 +110,7 @@ def _orders(draw: st.DrawFn) -> Record:
         sales_channel=draw(st.sampled_from([None, "store"])),
         promised_delivery_at=draw(st.sampled_from([None, at(day + 2)])),
         delivered_at=at(day + draw(st.sampled_from([1, 3]))) if status in ("delivered", "returned") else None,
+        **draw(_marks),
     )
 
 
@@ -115,6 +126,7 @@ def _sessions(draw: st.DrawFn) -> Record:
         email=draw(_emails),
         order_id=draw(st.sampled_from([None, "o1", "o2"])),
         page_views=draw(st.integers(1, 9)),
+        **draw(_marks),
     )
 
 
@@ -132,6 +144,7 @@ def _tickets(draw: st.DrawFn) -> Record:
         resolved_at=draw(st.sampled_from([None, at(_OPENED + 19.5), at(_OPENED + 21.5)])),
         satisfaction_score=draw(st.sampled_from([1, 4])) if scored else None,
         satisfaction_scale_max=5 if scored else None,
+        **draw(_marks),
     )
 
 
@@ -236,9 +249,9 @@ def content(settings: Settings, table: PublishedTable) -> list[Row]:
             connection.execute(
                 """
                 select customer_key, string_agg(id, ' ' order by id) from (
-                    select customer_key, order_id as id from marts.fct_orders
-                    union all select customer_key, session_id from marts.fct_sessions
-                    union all select customer_key, ticket_id from marts.fct_tickets) as facts
+                    select customer_key, order_key as id from marts.fct_orders
+                    union all select customer_key, session_key from marts.fct_sessions
+                    union all select customer_key, ticket_key from marts.fct_tickets) as facts
                 where customer_key is not null group by customer_key
                 """
             ).fetchall()

@@ -97,7 +97,7 @@ tickets as (
         count(*) filter (where is_complaint) as complaint_count,
         count(*) filter (where is_complaint and created_on > {{ as_of_on() }} - 91) as complaint_count_91d,
         bool_or(is_open) as has_open_ticket,
-        (array_agg(satisfaction order by satisfaction_at desc, ticket_id desc) filter (where satisfaction is not null))[1]
+        (array_agg(satisfaction order by satisfaction_at desc, ticket_key desc) filter (where satisfaction is not null))[1]
             as last_satisfaction
     from {{ ref('fct_tickets') }}
     where customer_key is not null and created_on <= {{ as_of_on() }}

@@ -20,7 +20,7 @@ select
     sum(reopens)::bigint as reopen_count,
     count(satisfaction) as satisfaction_answer_count,
     round(avg(satisfaction), 4) as average_satisfaction,
-    (array_agg(satisfaction order by satisfaction_at desc, ticket_id) filter (where satisfaction is not null))[1]
+    (array_agg(satisfaction order by satisfaction_at desc, ticket_key) filter (where satisfaction is not null))[1]
         as last_satisfaction,
     coalesce(sum(compensation_amount), 0) as compensation_amount
 from {{ ref('fct_tickets') }}

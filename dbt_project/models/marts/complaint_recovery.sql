@@ -18,15 +18,15 @@ with complaints as (
                 then 'unresolved'
         end as handling
     from {{ ref('fct_tickets') }} as tickets
-    left join {{ ref('fct_orders') }} as orders on orders.order_id = tickets.order_id and orders.is_valid
+    left join {{ ref('fct_orders') }} as orders on orders.order_key = tickets.order_key and orders.is_valid
     where tickets.customer_key is not null and tickets.is_complaint and tickets.created_on <= {{ as_of_on() }}
 ),
 
 refunds as (
-    select order_id, min(refunded_on) as refunded_on
+    select order_key, min(refunded_on) as refunded_on
     from {{ ref('fct_refunds') }}
     where refunded_on <= {{ as_of_on() }}
-    group by order_id
+    group by order_key
 ),
 
 failures as (
@@ -42,7 +42,7 @@ failures as (
         ) as failed_on,
         case when orders.total_amount >= {{ parameter('complaint_major_amount') }} then 'major' else 'minor' end as severity
     from {{ ref('fct_orders') }} as orders
-    left join refunds using (order_id)
+    left join refunds using (order_key)
     where orders.customer_key is not null and orders.is_valid and orders.ordered_on <= {{ as_of_on() }}
 ),
 

@@ -13,7 +13,7 @@
 ] %}
 
 with orders as (
-    {{ moved_rows('fct_orders', 'order', 'order_id', [
+    {{ moved_rows('fct_orders', 'order', 'order_key', [
         'customer_key', 'ordered_on', 'is_valid', 'is_cancelled', 'exchange_rate', 'gross_amount', 'discount_amount', 'tax_amount',
         'shipping_amount', 'cancelled_amount',
     ]) }}
@@ -52,7 +52,7 @@ buyers as (
 ),
 
 refunds as (
-    {{ moved_rows('fct_refunds', 'order', 'order_id', ['refunded_on', 'amount', 'net_amount']) }}
+    {{ moved_rows('fct_refunds', 'order', 'order_key', ['refunded_on', 'amount', 'net_amount']) }}
 ),
 
 moved as (

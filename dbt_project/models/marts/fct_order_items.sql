@@ -1,13 +1,15 @@
 {{ config(
     tags=['live'],
     meta={
-        'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id', 'line_number'],
+        'scope': 'order', 'scope_key': 'order_key', 'primary_key': ['order_key', 'line_number'],
         'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
 ) }}
 
 with orders as (
     select
+        staged.order_key,
+        staged.source,
         staged.order_id,
         staged.items,
         facts.customer_key,
@@ -21,9 +23,9 @@ with orders as (
             or (facts.original_total_amount > 0 and facts.original_refunded_amount >= facts.original_total_amount)
             as is_all_returned
     from {{ ref('stg_orders') }} as staged
-    inner join {{ ref('fct_orders') }} as facts using (order_id)
+    inner join {{ ref('fct_orders') }} as facts using (order_key)
     where staged.items is not null
-        {{- only_dirty('order', 'staged.order_id') }}
+        {{- only_dirty('order', 'staged.order_key') }}
 ),
 
 lines as (
@@ -55,6 +57,8 @@ kept as (
 )
 
 select
+    order_key,
+    source,
     order_id,
     line_number,
     customer_key,

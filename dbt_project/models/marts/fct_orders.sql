@@ -1,7 +1,7 @@
 {{ config(
     tags=['live'],
     meta={
-        'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id'],
+        'scope': 'order', 'scope_key': 'order_key', 'primary_key': ['order_key'],
         'touches': {'customer': 'customer_key', 'day': 'ordered_on'},
         'indexes': ['(customer_key, ordered_on)'], 'cluster_by': 'customer_key',
     }
@@ -10,20 +10,20 @@
 with orders as (
     select *, {{ business_date('ordered_at') }} as ordered_on, status = 'cancelled' as is_cancelled
     from {{ ref('stg_orders') }}
-    where true
-        {{- only_dirty('order', 'order_id') }}
+    where is_deleted is not true
+        {{- only_dirty('order', 'order_key') }}
 ),
 
 refunds as (
     select
-        order_id,
+        order_key,
         sum(amount) as refunded_amount,
         sum(net_amount) as refunded_net_amount,
         sum(original_amount) as original_refunded_amount
     from {{ ref('fct_refunds') }}
     where true
-        {{- only_dirty('order', 'order_id') }}
-    group by order_id
+        {{- only_dirty('order', 'order_key') }}
+    group by order_key
 ),
 
 rates as (
@@ -44,12 +44,14 @@ converted as (
         case when rates.rate is not null then coalesce(refunds.refunded_net_amount, 0) end as refunded_net_amount,
         coalesce(refunds.original_refunded_amount, 0) as original_refunded_amount
     from orders
-    left join refunds using (order_id)
-    left join {{ source('identity', 'order_customers') }} as order_customers using (order_id)
+    left join refunds using (order_key)
+    left join {{ source('identity', 'order_customers') }} as order_customers using (order_key)
     left join rates on {{ rate_of('orders.currency', 'orders.ordered_on') }}
 )
 
 select
+    order_key,
+    source,
     order_id,
     customer_key,
     ordered_at,
@@ -91,6 +93,7 @@ select
     delivered_at > promised_delivery_at as is_late,
     version_count,
     has_version_conflict,
+    has_id_conflict,
     known_at,
     batch_id
 from converted

@@ -1,7 +1,7 @@
 {{ config(
     tags=['live'],
     meta={
-        'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id', 'refund_number'],
+        'scope': 'order', 'scope_key': 'order_key', 'primary_key': ['order_key', 'refund_number'],
         'touches': {'day': 'refunded_on'},
         'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
@@ -9,12 +9,13 @@
 
 with orders as (
     select
-        order_id, currency, total_amount, tax_amount, shipping_amount, refunds, batch_id,
+        order_key, source, order_id, currency, total_amount, tax_amount, shipping_amount, refunds, batch_id,
         {{ business_date('ordered_at') }} as ordered_on
     from {{ ref('stg_orders') }}
     where refunds is not null
         and status <> 'cancelled'
-        {{- only_dirty('order', 'order_id') }}
+        and is_deleted is not true
+        {{- only_dirty('order', 'order_key') }}
 ),
 
 rates as (
@@ -23,6 +24,8 @@ rates as (
 
 refunds as (
     select
+        orders.order_key,
+        orders.source,
         orders.order_id,
         listed.refund_number,
         listed.refund ->> 'refund_id' as refund_id,
@@ -39,6 +42,8 @@ refunds as (
 )
 
 select
+    refunds.order_key,
+    refunds.source,
     refunds.order_id,
     refunds.refund_number,
     refunds.refund_id,
@@ -52,5 +57,5 @@ select
     refunds.reason,
     refunds.batch_id
 from refunds
-left join {{ source('identity', 'order_customers') }} as order_customers using (order_id)
+left join {{ source('identity', 'order_customers') }} as order_customers using (order_key)
 left join rates on {{ rate_of('refunds.currency', 'refunds.ordered_on') }}

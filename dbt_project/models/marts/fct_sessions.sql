@@ -1,7 +1,7 @@
 {{ config(
     tags=['live'],
     meta={
-        'scope': 'session', 'scope_key': 'session_id', 'primary_key': ['session_id'],
+        'scope': 'session', 'scope_key': 'session_key', 'primary_key': ['session_key'],
         'touches': {'customer': 'customer_key', 'day': 'started_on'},
         'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
@@ -10,11 +10,13 @@
 with sessions as (
     select *
     from {{ ref('stg_web_sessions') }}
-    where true
-        {{- only_dirty('session', 'session_id') }}
+    where is_deleted is not true
+        {{- only_dirty('session', 'session_key') }}
 )
 
 select
+    sessions.session_key,
+    sessions.source,
     sessions.session_id,
     session_customers.customer_key,
     sessions.started_at,
@@ -29,6 +31,7 @@ select
     sessions.add_to_carts,
     sessions.checkouts_started,
     sessions.order_id,
+    sessions.order_key,
     sessions.device_type,
     sessions.country,
     sessions.utm_source,
@@ -38,7 +41,8 @@ select
     sessions.referrer,
     sessions.version_count,
     sessions.has_version_conflict,
+    sessions.has_id_conflict,
     sessions.known_at,
     sessions.batch_id
 from sessions
-left join {{ source('identity', 'session_customers') }} as session_customers using (session_id)
+left join {{ source('identity', 'session_customers') }} as session_customers using (session_key)

@@ -1,7 +1,7 @@
 {{ config(
     tags=['live'],
     meta={
-        'scope': 'ticket', 'scope_key': 'ticket_id', 'primary_key': ['ticket_id'],
+        'scope': 'ticket', 'scope_key': 'ticket_key', 'primary_key': ['ticket_key'],
         'touches': {'customer': 'customer_key', 'day': 'created_on'},
         'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
     }
@@ -13,8 +13,8 @@ with tickets as (
         {{ business_date('created_at') }} as created_on,
         satisfaction_score / nullif(satisfaction_scale_max, 0) as satisfaction
     from {{ ref('stg_support_tickets') }}
-    where true
-        {{- only_dirty('ticket', 'ticket_id') }}
+    where is_deleted is not true
+        {{- only_dirty('ticket', 'ticket_key') }}
 ),
 
 rates as (
@@ -22,6 +22,8 @@ rates as (
 )
 
 select
+    tickets.ticket_key,
+    tickets.source,
     tickets.ticket_id,
     ticket_customers.customer_key,
     tickets.created_at,
@@ -40,6 +42,7 @@ select
     tickets.replies,
     tickets.reopens,
     tickets.order_id,
+    tickets.order_key,
     round(tickets.satisfaction, 4) as satisfaction,
     tickets.satisfaction_at,
     round(tickets.compensation_amount * rates.rate, 4) as compensation_amount,
@@ -48,8 +51,9 @@ select
     tickets.category = 'complaint' or coalesce(tickets.satisfaction <= 0.4, false) as is_complaint,
     tickets.version_count,
     tickets.has_version_conflict,
+    tickets.has_id_conflict,
     tickets.known_at,
     tickets.batch_id
 from tickets
-left join {{ source('identity', 'ticket_customers') }} as ticket_customers using (ticket_id)
+left join {{ source('identity', 'ticket_customers') }} as ticket_customers using (ticket_key)
 left join rates on {{ rate_of('tickets.currency', 'tickets.created_on') }}

@@ -9,7 +9,7 @@ with orders as (
         items.bought_quantity,
         items.returned_quantity
     from {{ ref('fct_orders') }} as orders
-    left join {{ ref('int_order_items__totalled') }} as items using (order_id)
+    left join {{ ref('int_order_items__totalled') }} as items using (order_key)
     where orders.customer_key is not null and orders.is_valid and {{ in_last(365, 'orders.ordered_on') }}
 ),
 

@@ -10,21 +10,21 @@
 {%- set nobodys = 'customer_key is null' %}
 
 with orders as (
-    {{ moved_rows('fct_orders', 'order', 'order_id', [
+    {{ moved_rows('fct_orders', 'order', 'order_key', [
         'ordered_on', 'gross_amount', 'net_amount', 'refunded_net_amount', 'cancelled_amount',
     ], condition=nobodys) }}
 ),
 
 refunds as (
-    {{ moved_rows('fct_refunds', 'order', 'order_id', ['refunded_on', 'amount', 'net_amount'], condition=nobodys) }}
+    {{ moved_rows('fct_refunds', 'order', 'order_key', ['refunded_on', 'amount', 'net_amount'], condition=nobodys) }}
 ),
 
 sessions as (
-    {{ moved_rows('fct_sessions', 'session', 'session_id', ['started_on'], condition=nobodys) }}
+    {{ moved_rows('fct_sessions', 'session', 'session_key', ['started_on'], condition=nobodys) }}
 ),
 
 tickets as (
-    {{ moved_rows('fct_tickets', 'ticket', 'ticket_id', ['created_on'], condition=nobodys) }}
+    {{ moved_rows('fct_tickets', 'ticket', 'ticket_key', ['created_on'], condition=nobodys) }}
 ),
 
 moved as (

@@ -1,13 +1,15 @@
 {{ config(
     tags=['staging'],
-    meta={'scope': 'order', 'scope_key': 'order_id', 'primary_key': ['order_id']}
+    meta={'scope': 'order', 'scope_key': 'order_key', 'primary_key': ['order_key']}
 ) }}
 
 with
-{{ latest_versions('orders', 'order_id', 'ordered_at') }}
+{{ latest_versions('orders') }}
 
 select
-    record.order_id,
+    record.order_key,
+    coalesce(record.source, '') as source,
+    raw.trimmed_id(record.order_id) as order_id,
     record.updated_at,
     record.ordered_at,
     {% if is_as_of() %}coalesce(status_record.status, 'placed') as status{% else %}record.status{% endif %},
@@ -37,22 +39,27 @@ select
     record.coupon_code,
     record.country,
     record.region,
+    record.contact_preferences,
+    {{ is_deleted('orders') }} as is_deleted,
     record.extra,
     record.batch_id,
     record.row_number,
     latest.version_count + coalesce(frozen.version_count, 0) as version_count,
     coalesce(latest.has_version_conflict, false) as has_version_conflict,
+    {{ has_id_conflict('orders') }} as has_id_conflict,
     latest.known_at
 from latest
 inner join {{ source('raw', 'orders') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
 left join {{ source('raw', 'orders') }} as status_record on status_record.ctid = latest.status_row_id
 {%- endif %}
-{{ frozen_behind('orders', 'order_id') }}
+{{ frozen_behind('orders') }}
 
 union all
 
 select
+    frozen.order_key,
+    frozen.source,
     frozen.order_id,
     frozen.updated_at,
     frozen.ordered_at,
@@ -62,7 +69,7 @@ select
     frozen.discount_amount,
     frozen.shipping_amount,
     frozen.tax_amount,
-    customer_id_map.identifier as customer_id,
+    raw.id_of_key(customer_id_map.identifier) as customer_id,
     email_map.identifier as email,
     phone_map.identifier as phone,
     frozen.anonymous_id,
@@ -75,12 +82,15 @@ select
     frozen.coupon_code,
     frozen.country,
     frozen.region,
+    frozen.contact_preferences,
+    frozen.is_deleted,
     null::jsonb as extra,
     frozen.batch_id,
     frozen.row_number,
     frozen.version_count,
     frozen.has_version_conflict,
+    frozen.has_id_conflict,
     frozen.known_at
 from {{ source('retention', 'frozen_orders') }} as frozen
 {{- frozen_identifiers(['customer_id', 'email', 'phone']) }}
-where {{ is_frozen_ahead('orders', 'order_id', 'ordered_at') }}
+where {{ is_frozen_ahead('orders') }}

@@ -1,6 +1,6 @@
 {{ config(
     tags=['staging'],
-    meta={'scope': 'ticket', 'scope_key': 'ticket_id', 'primary_key': ['ticket_id']}
+    meta={'scope': 'ticket', 'scope_key': 'ticket_key', 'primary_key': ['ticket_key']}
 ) }}
 
 {#
@@ -16,7 +16,7 @@
 
 with
 {{ latest_versions(
-    'support_tickets', 'ticket_id', 'created_at',
+    'support_tickets',
     carried=['resolved_at', 'satisfaction_score'],
     over_versions={
         'first_resolved_at': 'min(' ~ resolved ~ ')',
@@ -27,7 +27,9 @@ with
 {%- set told = 'status_record' if is_as_of() else 'record' %}
 
 select
-    record.ticket_id,
+    record.ticket_key,
+    coalesce(record.source, '') as source,
+    raw.trimmed_id(record.ticket_id) as ticket_id,
     record.updated_at,
     record.created_at,
     coalesce({{ told }}.status, 'new') as status,
@@ -41,11 +43,14 @@ select
     {{ once_known('resolved_at') }} as resolved_at,
     coalesce(record.replies, 0) as replies,
     coalesce(record.reopens, 0) as reopens,
-    record.order_id,
+    raw.trimmed_id(record.order_id) as order_id,
+    raw.record_key(record.source, record.order_id) as order_key,
     {{ told }}.satisfaction_score,
     {{ told }}.satisfaction_scale_max,
     record.compensation_amount,
     record.currency,
+    record.contact_preferences,
+    {{ is_deleted('support_tickets') }} as is_deleted,
     record.extra,
     least(latest.first_resolved_at, frozen.first_resolved_at) as first_resolved_at,
     case when {{ told }}.satisfaction_score is not null then least(latest.satisfaction_at, frozen.satisfaction_at) end
@@ -54,24 +59,27 @@ select
     record.row_number,
     latest.version_count + coalesce(frozen.version_count, 0) as version_count,
     coalesce(latest.has_version_conflict, false) as has_version_conflict,
+    {{ has_id_conflict('support_tickets') }} as has_id_conflict,
     latest.known_at
 from latest
 inner join {{ source('raw', 'support_tickets') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
 left join {{ source('raw', 'support_tickets') }} as status_record on status_record.ctid = latest.status_row_id
 {%- endif %}
-{{ frozen_behind('support_tickets', 'ticket_id') }}
+{{ frozen_behind('support_tickets') }}
 
 union all
 
 select
+    frozen.ticket_key,
+    frozen.source,
     frozen.ticket_id,
     frozen.updated_at,
     frozen.created_at,
     frozen.status,
     frozen.channel,
     frozen.category,
-    customer_id_map.identifier as customer_id,
+    raw.id_of_key(customer_id_map.identifier) as customer_id,
     email_map.identifier as email,
     phone_map.identifier as phone,
     frozen.priority,
@@ -80,10 +88,13 @@ select
     frozen.replies,
     frozen.reopens,
     frozen.order_id,
+    raw.record_key(frozen.source, frozen.order_id) as order_key,
     frozen.satisfaction_score,
     frozen.satisfaction_scale_max,
     frozen.compensation_amount,
     frozen.currency,
+    frozen.contact_preferences,
+    frozen.is_deleted,
     null::jsonb as extra,
     frozen.first_resolved_at,
     frozen.satisfaction_at,
@@ -91,7 +102,8 @@ select
     frozen.row_number,
     frozen.version_count,
     frozen.has_version_conflict,
+    frozen.has_id_conflict,
     frozen.known_at
 from {{ source('retention', 'frozen_support_tickets') }} as frozen
 {{- frozen_identifiers(['customer_id', 'email', 'phone']) }}
-where {{ is_frozen_ahead('support_tickets', 'ticket_id', 'created_at') }}
+where {{ is_frozen_ahead('support_tickets') }}

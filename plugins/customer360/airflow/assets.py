@@ -5,8 +5,7 @@ from __future__ import annotations
 from airflow.sdk import Asset, AssetWatcher
 
 from customer360.airflow.landing_trigger import LandingTrigger
-
-FEEDS = ("orders", "web_sessions", "support_tickets")
+from customer360.contract.feeds import FEEDS
 
 RAW = {feed: Asset(f"raw.{feed}", group="raw") for feed in FEEDS}
 LANDED = {

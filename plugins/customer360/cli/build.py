@@ -171,9 +171,9 @@ def verify(
 
 def _print_report(report: Report) -> None:
     if report.money:
-        table = _table("currency", "raw", "attributed", "unattributed", "cancelled", "difference")
+        table = _table("currency", "raw", "attributed", "unattributed", "cancelled", "deleted", "difference")
         for one in report.money:
-            amounts = (one.raw, one.attributed, one.unattributed, one.cancelled, one.difference)
+            amounts = (one.raw, one.attributed, one.unattributed, one.cancelled, one.deleted, one.difference)
             table.add_row(one.currency, *(f"{amount:,.2f}" for amount in amounts))
         out().print(table)
     table = _table("", "what must hold", "counted")

@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from customer360.contract.feeds import FEEDS
 from customer360.settings import get_settings
 from customer360.terminal import out
 
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def land(
-    feed: Annotated[str, typer.Argument(help="orders, web_sessions or support_tickets")],
+    feed: Annotated[str, typer.Argument(help=f"One of: {', '.join(FEEDS)}")],
     files: Annotated[list[Path], typer.Argument(help="Files to put into the landing zone")],
     history: Annotated[bool, typer.Option("--history", help="They are a backfill (see docs/feeds.md).")] = False,
     json: JsonOption = False,

@@ -1,14 +1,16 @@
-"""The three feeds as data: what a producer may land, field by field.
+"""The feeds as data: what a producer may land, field by field, and all that the product knows of a feed.
 
-This is the machine's copy of the public contract (docs/feeds.md). Readers, gates, raw tables and exports all derive
-from it, so a new optional field is added here, in a migration, and nowhere else at the front door.
+This is the machine's copy of the public contract (docs/feeds.md). Readers, gates, raw tables and exports derive from
+its fields; dirty keys, staging, identity, retention, verification, freshness and incidents from the rest of a
+:class:`Feed`. docs/add-a-feed.md takes a new one from here to a published table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from customer360.errors import Customer360Error
 
@@ -19,12 +21,14 @@ class UnknownFeedError(Customer360Error):
     exit_code = 2
 
 
-Kind = Literal["text", "time", "money", "number", "integer", "array"]
-FeedName = Literal["orders", "web_sessions", "support_tickets"]
+Kind = Literal["text", "time", "money", "number", "integer", "boolean", "array"]
 
 # A B-tree page holds an index entry of at most 2,704 bytes; 512 characters of four bytes stay below it. Every text
 # that raw or identity indexes is held to this, so that one absurd identifier cannot fail a whole batch.
 INDEXED_TEXT_LIMIT = 512
+
+SOURCE_FORM = "[a-z0-9_-]{1,40}"
+"""Regular expression of a source: it stands before a slash in record keys, so it holds none."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Field:
     max_length: int | None = None
     is_personal: bool = False
     """Its values are masked wherever they are shown."""
+    form: str = ""
+    """A regular expression that the whole text must match; empty: any text."""
+    form_in_words: str = ""
+    is_decisive: bool = False
+    """Without it the record would mean something else (another shop's order, a record not deleted): a value that
+    cannot be used quarantines the record, although the field is optional."""
     elements: tuple[Field, ...] = ()
     """Fields of one element, when kind is ``array``."""
 
@@ -49,13 +59,37 @@ class Field:
 
 @dataclass(frozen=True)
 class Feed:
-    """One feed: its fields in the order of its raw table."""
+    """One feed: its fields in the order of its raw table, and what every other part of the product asks about it."""
 
-    name: FeedName
+    name: str
     id_field: str
     fields: tuple[Field, ...]
     someone: tuple[str, ...]
-    """At least one of these must be there, or nobody can be told whose record it is."""
+    """At least one of these must be there; otherwise the record belongs to no customer."""
+    scope: str
+    """What one record is called: the scope of its key in ``ops.dirty``, and its record type in schema identity."""
+    fact: str
+    """The published table with one row per record."""
+    seen_at: str
+    """When the record began (ordered, started, created). It never changes, and dates the identifiers it shows."""
+    known_from: str
+    """When a record of a backfill became known."""
+    own_times: tuple[str, ...]
+    """All times that a record speaks of; an element of an array as ``refunds[].refunded_at``. A backfilled record is
+    known whole after the last of them."""
+    owner: tuple[str, ...]
+    """Fields that say whose record it is. A version that changes these and ``seen_at`` is another record under the
+    same id."""
+    event_time: str
+    """The column of the published table by which the freshness of its events is measured."""
+    objective_minutes: Mapping[str, int]
+    """Freshness objectives: ``landing`` of the feed, ``publication`` and ``event`` of its published table."""
+    tier: int
+    """1 wakes people: money. 2 waits for the morning."""
+    more_tables: tuple[str, ...] = ()
+    """Other published tables that a feed fills beside its fact table and customer_360."""
+    has_dated_status: bool = True
+    """Whether the status of a backfilled record is that of ``updated_at``; False: it has no status."""
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -69,8 +103,42 @@ class Feed:
 
     @cached_property
     def raw_columns(self) -> tuple[str, ...]:
-        """Columns of ``raw.<feed>`` in order."""
+        """Columns of ``raw.<feed>`` that a load writes, in order; the record key is the warehouse's own."""
         return ("batch_id", "row_number", *(field.name for field in self.fields), "extra")
+
+    @property
+    def key(self) -> str:
+        """The column of the record key: (source, id) as one text (:mod:`customer360.contract.record_keys`)."""
+        return f"{self.scope}_key"
+
+    @property
+    def staged(self) -> str:
+        """The staging model: one row per record, its latest version."""
+        return f"stg_{self.name}"
+
+    @property
+    def frozen(self) -> str:
+        """The table of the records that raw has archived."""
+        return f"state.frozen_{self.name}"
+
+    @property
+    def published(self) -> tuple[str, ...]:
+        """Published tables that are wrong or late when this feed is."""
+        return tuple(f"marts.{name}" for name in (self.fact, *self.more_tables, "customer_360"))
+
+    @cached_property
+    def for_models(self) -> dict[str, Any]:
+        """What the models' macros know of the feed (dbt variable ``feeds``)."""
+        return {
+            "scope": self.scope,
+            "key": self.key,
+            "id": self.id_field,
+            "fact": self.fact,
+            "seen_at": self.seen_at,
+            "known_from": self.known_from,
+            "owner": list(self.owner),
+            "has_dated_status": self.has_dated_status,
+        }
 
 
 # ISO 3166-1 alpha-2, officially assigned.
@@ -133,6 +201,24 @@ _ITEM = (
     Field("returned_quantity", "number"),
 )
 _REFUND = (_text("refund_id"), _time("refunded_at"), _money("amount"), _text("reason"))
+_PREFERENCE = (
+    _text("channel", required=True, choices=("email", "sms", "phone", "post")),
+    Field("allowed", "boolean"),
+    Field("preferred", "boolean"),
+    _time("stated_at"),
+)
+# What every feed may say since version 1.1 (docs/decisions/0015).
+_ANY_RECORD = (
+    Field(
+        "source",
+        "text",
+        form=SOURCE_FORM,
+        form_in_words="1 to 40 of a-z, 0-9, _ and -",
+        is_decisive=True,
+    ),
+    Field("deleted", "boolean", is_decisive=True),
+)
+_PREFERENCES = Field("contact_preferences", "array", elements=_PREFERENCE)
 
 ORDERS = Feed(
     "orders",
@@ -160,8 +246,20 @@ ORDERS = Feed(
         _text("coupon_code"),
         _text("country", choices=COUNTRIES),
         _text("region"),
+        *_ANY_RECORD,
+        _PREFERENCES,
     ),
     someone=("customer_id", "email", "phone", "anonymous_id"),
+    scope="order",
+    fact="fct_orders",
+    more_tables=("fct_order_items", "fct_refunds"),
+    seen_at="ordered_at",
+    known_from="ordered_at",
+    own_times=("ordered_at", "updated_at", "delivered_at", "refunds[].refunded_at"),
+    owner=("customer_id", "email", "phone"),
+    event_time="updated_at",
+    objective_minutes={"landing": 1440, "publication": 15, "event": 2880},
+    tier=1,
 )
 
 WEB_SESSIONS = Feed(
@@ -189,8 +287,20 @@ WEB_SESSIONS = Feed(
         _text("utm_source"),
         _text("utm_medium"),
         _text("utm_campaign"),
+        *_ANY_RECORD,
+        _PREFERENCES,
     ),
     someone=("anonymous_id",),
+    scope="session",
+    fact="fct_sessions",
+    seen_at="started_at",
+    known_from="ended_at",
+    own_times=("ended_at", "updated_at"),
+    owner=("anonymous_id",),
+    event_time="ended_at",
+    objective_minutes={"landing": 1440, "publication": 15, "event": 2880},
+    tier=2,
+    has_dated_status=False,
 )
 
 SUPPORT_TICKETS = Feed(
@@ -222,11 +332,23 @@ SUPPORT_TICKETS = Feed(
         _text("currency", choices=CURRENCIES),
         _text("subject", is_personal=True),
         _text("body", is_personal=True),
+        *_ANY_RECORD,
+        _PREFERENCES,
     ),
     someone=("customer_id", "email", "phone"),
+    scope="ticket",
+    fact="fct_tickets",
+    seen_at="created_at",
+    known_from="created_at",
+    own_times=("created_at", "updated_at", "first_response_at", "resolved_at"),
+    owner=("customer_id", "email", "phone"),
+    event_time="updated_at",
+    objective_minutes={"landing": 2880, "publication": 15, "event": 4320},
+    tier=2,
 )
 
 FEEDS: dict[str, Feed] = {feed.name: feed for feed in (ORDERS, WEB_SESSIONS, SUPPORT_TICKETS)}
+"""The feeds by name. Their order numbers the record types in identity: a new feed is added at the end."""
 
 
 def feed_named(name: str) -> Feed:

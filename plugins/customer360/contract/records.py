@@ -36,6 +36,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "money": MONEY,
     "number": NUMBER,
     "integer": pa.int64(),
+    "boolean": pa.bool_(),
 }
 MONEY_LIMIT = Decimal(10) ** 16  # numeric(20, 4) of the raw tables
 
@@ -116,6 +117,8 @@ def conform(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:
         return _conform_array(of, values)
     if of.kind == "time":
         return _time_from_other(values)
+    if of.kind == "boolean":
+        return _boolean_from_other(of, values)
     if of.kind == "text":
         return _all_unfit(values, pa.string(), f"is {_type_name(values.type)}, text was expected")
     return _number_from_other(of, values)
@@ -293,6 +296,26 @@ def _without_zero_decimals(text: str) -> str | None:
     """pandas writes a whole-number column with gaps as 3.0."""
     match = re.fullmatch(r"([+-]?\d+)\.0+", text, re.ASCII)
     return match[1] if match else None
+
+
+_TRUE, _FALSE = pa.array(["true", "1", "yes"]), pa.array(["false", "0", "no"])
+
+
+def _boolean_from_text(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:
+    words = pc.ascii_lower(values)
+    is_true = pc.is_in(words, _TRUE)
+    known = pc.or_(is_true, pc.is_in(words, _FALSE))
+    typed = pc.if_else(known, is_true, pa.scalar(None, pa.bool_()))
+    return typed, _misfits(values, typed, lambda text: f"is neither true nor false: {shown(text)}")
+
+
+def _boolean_from_other(of: Field, values: pa.Array) -> tuple[pa.Array, Problems]:
+    kind = values.type
+    if pa.types.is_boolean(kind):
+        return values, {}
+    if pa.types.is_integer(kind):
+        return _boolean_from_text(of, values.cast(pa.string()))
+    return _all_unfit(values, pa.bool_(), f"is {_type_name(kind)}, true or false was expected")
 
 
 def _time_from_other(values: pa.Array) -> tuple[pa.Array, Problems]:
@@ -530,6 +553,9 @@ def _kind_of(value: Any) -> str:
     return "text" if isinstance(value, str) else "an array or object"
 
 
+_EXPECTED = {"text": "text", "time": "an ISO 8601 time with an offset", "boolean": "true or false"}
+
+
 def from_python(of: Field, values: list[Any]) -> tuple[pa.Array, Problems]:
     """Type values that :func:`loads` gave. The slow way: about a hundredth of the speed of the fast one."""
     if of.kind == "array":
@@ -542,8 +568,10 @@ def from_python(of: Field, values: list[Any]) -> tuple[pa.Array, Problems]:
             pass
         elif isinstance(value, Unfit):
             problems[row] = value.reason
+        elif of.kind == "boolean" and isinstance(value, bool):
+            text = "true" if value else "false"
         elif not isinstance(value, str) or (of.kind in {"text", "time"} and isinstance(value, NumberText)):
-            expected = {"text": "text", "time": "an ISO 8601 time with an offset"}.get(of.kind, "a number")
+            expected = _EXPECTED.get(of.kind, "a number")
             problems[row] = f"is {_kind_of(value)}, {expected} was expected"
         elif not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             problems[row] = "is not valid Unicode text"
@@ -593,6 +621,7 @@ _FROM_TEXT: dict[str, Callable[[Field, pa.Array], tuple[pa.Array, Problems]]] = 
     "money": _money_from_text,
     "number": _number_from_text,
     "integer": _integer_from_text,
+    "boolean": _boolean_from_text,
     "array": _array_from_text,
 }
 

@@ -13,7 +13,7 @@ def late_count(connection: Connection, feed: str, batch_id: int) -> tuple[int, d
     starts_on = history_starts_on(connection)
     if starts_on is None:
         return 0, None
-    key = FEEDS[feed].id_field
+    key = FEEDS[feed].key
     count = scalar(
         connection,
         f"select count(*) from raw.{feed} as r where batch_id = %s"

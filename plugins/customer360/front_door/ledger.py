@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from customer360.contract.feeds import FEEDS
 from customer360.front_door import landing
 from customer360.front_door.landing import LandedFile
 from customer360.settings import Settings
@@ -459,7 +460,7 @@ def check(connection: Connection, *, recount: bool = True) -> list[Imbalance]:
         ).fetchall()
     ]
     if recount:
-        for feed in ("orders", "web_sessions", "support_tickets"):
+        for feed in FEEDS:
             found += _recount_raw(connection, feed)
         found += _recount_quarantine(connection)
     return found

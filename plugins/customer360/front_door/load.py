@@ -320,7 +320,7 @@ class _Load:
         Rows that left the quarantine have had their decision, which a replay does not reopen.
         """
         batch_id = self.batch.batch_id
-        dirty.mark_batch(self.connection, self.batch.feed, batch_id)
+        dirty.mark_batches(self.connection, self.feed, [batch_id])
         self.connection.execute(query(f"delete from raw.{self.feed.name} where batch_id = %s"), [batch_id])
         self.connection.execute("delete from quarantine.rows where batch_id = %s and state = 'open'", [batch_id])
         rows = self.connection.execute(
@@ -377,7 +377,7 @@ class _Load:
         if not self._has_suspects:
             self._has_suspects = True
             self.connection.execute(
-                query(f"create temp table suspects (like raw.{self.feed.name}) on commit drop"),
+                query(f"create temp table suspects (like raw.{self.feed.name} including generated) on commit drop"),
             )
         copy_csv(self.connection, "pg_temp.suspects", self.feed.raw_columns, csv_of(chunk, self.batch.batch_id, rows))
         self._suspect_count += len(rows)
@@ -395,10 +395,10 @@ class _Load:
         same = " and ".join(f"r.{name} is not distinct from s.{name}" for name in content)
         cursor = self.connection.execute(
             query(f"""
-            insert into raw.{self.feed.name}
-            select distinct on ({listed}) s.* from pg_temp.suspects as s
+            insert into raw.{self.feed.name} ({", ".join(self.feed.raw_columns)})
+            select distinct on ({listed}) {", ".join(self.feed.raw_columns)} from pg_temp.suspects as s
             where not exists (select from raw.{self.feed.name} as r where r.batch_id = s.batch_id
-                              and r.{self.feed.id_field} = s.{self.feed.id_field} and {same})
+                              and r.{self.feed.key} = s.{self.feed.key} and {same})
             order by {listed}, row_number
             """)
         )

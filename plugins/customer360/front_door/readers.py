@@ -477,6 +477,8 @@ def _fits(of: Field, value: Any) -> bool:
         )
     if of.kind in {"text", "time"}:
         return kind is str
+    if of.kind == "boolean":
+        return kind is bool
     if of.kind == "integer":
         return kind is int
     if kind is float:

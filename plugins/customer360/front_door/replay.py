@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from customer360 import warehouse
-from customer360.contract.feeds import feed_named
+from customer360.contract.feeds import FEEDS, feed_named
 from customer360.errors import Customer360Error
 from customer360.front_door import landing, ledger, load
 from customer360.front_door.ledger import Batch
@@ -87,7 +87,7 @@ def _switch(
                 "what they say can no longer be taken out.",
                 "Land a newer version of the records that are wrong; it takes the frozen one's place.",
             )
-        dirty.mark_batch(connection, batch.feed, batch.batch_id)
+        dirty.mark_batches(connection, FEEDS[batch.feed], [batch.batch_id])
         connection.execute(
             "update ops.batches set state = %s, claimed_at = null, claimed_by = null where batch_id = %s",
             [state, batch_id],

@@ -212,6 +212,32 @@ class ExpectTextWithin(RowExpectation):
         return f"{self.column} has {length} characters, at most {self.limit} are allowed"
 
 
+class _RowsOfAnotherForm(_RowsMetric):
+    metric_name = "table.rows_of_another_form"
+    value_keys = ("column", "form")
+
+    @classmethod
+    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
+        values = chunk.columns[arguments["column"]]
+        if values.null_count == len(values):
+            return NO_ROWS
+        return _where(pc.invert(pc.match_substring_regex(values, f"^(?:{arguments['form']})$")))
+
+
+class ExpectTextForm(RowExpectation):
+    """A text has the agreed form."""
+
+    form: str
+    """A regular expression (RE2) that the whole text must match."""
+    in_words: str
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_of_another_form",)
+    success_keys: ClassVar[tuple[str, ...]] = ("column", "form")
+    rule: ClassVar[str] = "form"
+
+    def explain(self, chunk: Chunk, row: int) -> str:
+        return f"{self.column} must be {self.in_words}: {_value(chunk, self.column, row)}"
+
+
 class _RowsOutsideSet(_RowsMetric):
     metric_name = "table.rows_outside_set"
     value_keys = ("column", "choices")
@@ -563,6 +589,61 @@ class ExpectElementValue(ElementExpectation):
 
     def fault(self, element: dict[str, Any]) -> str:
         return "is missing" if element.get(self.element) is None else ""
+
+
+class _RowsWithElementOutsideSet(_RowsMetric):
+    metric_name = "table.rows_with_element_outside_set"
+    value_keys = ("column", "element", "choices")
+
+    @classmethod
+    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
+        elements, _ = chunk.elements(arguments["column"])
+        values = pc.struct_field(elements, arguments["element"])
+        known = pc.is_in(values, pa.array(list(arguments["choices"]), pa.string()))
+        return _rows_of_elements(chunk, arguments["column"], pc.and_(values.is_valid(), pc.invert(known)))
+
+
+class ExpectElementOneOf(ElementExpectation):
+    """A field of each element has one of the agreed values."""
+
+    choices: list[str]
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_outside_set",)
+    success_keys: ClassVar[tuple[str, ...]] = ("column", "element", "choices")
+    rule: ClassVar[str] = "choice"
+
+    def fault(self, element: dict[str, Any]) -> str:
+        value = element.get(self.element)
+        if value is None or value in self.choices:
+            return ""
+        return f"must be one of {', '.join(self.choices)}: {said(value)}"
+
+
+class _RowsWithElementOfNothing(_RowsMetric):
+    metric_name = "table.rows_with_element_that_says_nothing"
+    value_keys = ("column", "others")
+
+    @classmethod
+    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
+        elements, _ = chunk.elements(arguments["column"])
+        mask = elements.is_valid()
+        for name in arguments["others"]:
+            mask = pc.and_(mask, pc.struct_field(elements, name).is_null())
+        return _rows_of_elements(chunk, arguments["column"], mask)
+
+
+class ExpectElementAnyOf(ElementExpectation):
+    """Each element has at least one of several fields; ``element`` names the first of them."""
+
+    others: list[str]
+    """All of them."""
+    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_that_says_nothing",)
+    success_keys: ClassVar[tuple[str, ...]] = ("column", "others")
+    rule: ClassVar[str] = "required"
+
+    def fault(self, element: dict[str, Any]) -> str:
+        if any(element.get(name) is not None for name in self.others):
+            return ""
+        return f"or {' or '.join(name for name in self.others if name != self.element)} must be there"
 
 
 class _RowsWithElementBelow(_RowsMetric):

@@ -1,6 +1,7 @@
 """Identifiers: how a text that somebody typed becomes a typed, normalised identifier, or none.
 
-A record's texts are noisy; two texts are the same identifier exactly when their normal forms are equal. What cannot be
+A record's texts are noisy; two texts are the same identifier exactly when their normal forms are equal. A customer_id
+counts in the namespace of its record's source: its form is that of a record key (customer360.contract.record_keys). What cannot be
 normalised (no ``@``, too few digits) and what is on the junk list identifies nobody: the record is kept, the text just
 joins no one.
 """
@@ -20,6 +21,7 @@ from typing import Literal
 
 import phonenumbers
 
+from customer360.contract.record_keys import parts_of, record_key
 from customer360.errors import ConfigurationError
 from customer360.settings import Settings
 
@@ -168,6 +170,8 @@ class Normaliser:
     def normalise_all(self, identifier_type: str, texts: Iterable[str]) -> list[str | None]:
         """The same for many distinct texts, without remembering them."""
         rule, holds = self._rule(identifier_type), self.junk.test_of(identifier_type)
+        if identifier_type == "customer_id":
+            return [_in_its_source(text, rule, holds) for text in texts]
         normal = (rule(text) for text in texts)
         return [None if text is None or holds(text.lower()) else text for text in normal]
 
@@ -184,6 +188,13 @@ class Normaliser:
 
     def _phone(self, raw: str) -> str | None:
         return normalise_phone(raw, self.phone_region)
+
+
+def _in_its_source(key: str, rule: Callable[[str], str | None], is_junk: Callable[[str], bool]) -> str | None:
+    """The normal form of a customer_id that stands in the namespace of its source, as record keys do."""
+    source, text = parts_of(key.strip())
+    normal = rule(text)
+    return None if normal is None or is_junk(normal.lower()) else record_key(source, normal)
 
 
 @cache

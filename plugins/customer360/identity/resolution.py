@@ -14,6 +14,7 @@ from customer360.identity.grouping import Limits
 from customer360.identity.identifiers import Normaliser
 from customer360.identity.increment import resolve_changes
 from customer360.identity.neighbourhood import TooWideError
+from customer360.identity.staged import RECORD_TYPES
 from customer360.settings import Settings, get_settings
 from customer360.warehouse import Connection, query, scalar
 
@@ -59,9 +60,9 @@ def resolve(
     """Resolve who is who, as role transformer, in the caller's transaction (it is not committed here).
 
     Args:
-        staging_schema: where stg_orders, stg_web_sessions and stg_support_tickets are.
+        staging_schema: where the staged feeds are.
         identity_schema: where the outcome goes; created if missing.
-        full: resolve everything anew; otherwise what ops.dirty names (scopes order, session, ticket) and what new
+        full: resolve everything anew; otherwise what ops.dirty names (the scopes of the feeds) and what new
             decisions of operators are about.
         run_id: the run, for the crosswalk.
         known_until: look at the past: operators' decisions as of then, staging being of then.
@@ -101,7 +102,7 @@ def resolve(
 def _resolve_increment(connection: Connection, how: dict[str, Any], *, decided_since: int) -> bool:
     """Resolve what changed; False, with nothing done, where that is so much that everything should be resolved."""
     base = scalar(connection, "select reltuples from pg_class where oid = %s::regclass", [f"{how['schema']}.records"])
-    dirty = scalar(connection, "select count(*) from ops.dirty where scope in ('order', 'session', 'ticket')")
+    dirty = scalar(connection, "select count(*) from ops.dirty where scope = any(%s)", [list(RECORD_TYPES)])
     if dirty > max(_FEW_RECORDS, base * _LARGE_SHARE):
         return False
     try:

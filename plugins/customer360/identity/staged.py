@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from customer360.contract.feeds import FEEDS, Feed
 from customer360.warehouse import Connection, query
 
-RECORD_TYPES = ("order", "session", "ticket")
+RECORD_TYPES = tuple(feed.scope for feed in FEEDS.values())
 """In the order of their numbers in arrays."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    record_type: str
-    table: str
-    record_id: str
-    seen_at: str
-    phone: str
-    anonymous_id: str
-    linked_order_id: str
-
-
-SOURCES = (
-    _Source("order", "stg_orders", "order_id", "ordered_at", "phone", "anonymous_id", "null"),
-    _Source("session", "stg_web_sessions", "session_id", "started_at", "null", "anonymous_id", "order_id"),
-    _Source("ticket", "stg_support_tickets", "ticket_id", "created_at", "phone", "null", "order_id"),
-)
 
 _COLUMNS = {
     "record_type": pa.int8(),
@@ -46,19 +27,27 @@ _COLUMNS = {
 def select_staged(schema: str, where: str = "true") -> str:
     """SQL for the staged records; ``where`` may use the source's columns and ``{record_id}``, ``{record_type}``.
 
-    ``seen_us`` is in microseconds since 1970, ``rank`` breaks ties of it alike in every run.
+    ``record_id`` is the record key, and so is ``linked_order_id``; ``customer_id`` has the form of a record key too,
+    because it counts in the namespace of its record's source. ``seen_us`` is in microseconds since 1970, ``rank``
+    breaks ties of it alike in every run. A record that its source has deleted is no evidence of anything.
     """
     return " union all ".join(
         f"""
-        select {number} as record_type, {s.record_id} as record_id,
-            (extract(epoch from {s.seen_at}) * 1000000)::bigint as seen_us,
-            hashtextextended({s.record_id}, {number}) as rank,
-            customer_id, email, {s.phone}::text as phone, {s.anonymous_id}::text as anonymous_id,
-            {s.linked_order_id}::text as linked_order_id
-        from {schema}.{s.table} where {where.format(record_id=s.record_id, record_type=s.record_type)}
+        select {number} as record_type, {feed.key} as record_id,
+            (extract(epoch from {feed.seen_at}) * 1000000)::bigint as seen_us,
+            hashtextextended({feed.key}, {number}) as rank,
+            raw.record_key(source, {_shown(feed, "customer_id")}) as customer_id, {_shown(feed, "email")} as email,
+            {_shown(feed, "phone")} as phone, {_shown(feed, "anonymous_id")} as anonymous_id,
+            {"order_key" if feed.scope != "order" and "order_id" in feed.by_name else "null::text"} as linked_order_id
+        from {schema}.{feed.staged}
+        where is_deleted is not true and {where.format(record_id=feed.key, record_type=feed.scope)}
         """
-        for number, s in enumerate(SOURCES)
+        for number, feed in enumerate(FEEDS.values())
     )
+
+
+def _shown(feed: Feed, field: str) -> str:
+    return field if field in feed.by_name else "null::text"
 
 
 def read_all(connection: Connection, schema: str) -> pa.Table:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from customer360.errors import Customer360Error
-from customer360.warehouse import Connection, query
+from customer360.identity.staged import RECORD_TYPES
+from customer360.warehouse import Connection, query, scalar
 
 _TABLES = """
 create table if not exists {schema}.identifiers (
@@ -33,7 +34,7 @@ comment on column {schema}.identifiers.blocked_by is
     'operator: by decision; shared: linked to more people than one identifier may be.';
 
 create table if not exists {schema}.records (
-    record_type text not null check (record_type in ('order', 'session', 'ticket')),
+    record_type text not null,
     record_id text not null,
     seen_at timestamptz not null,
     customer_id_key bigint,
@@ -49,9 +50,10 @@ create table if not exists {schema}.records (
 ) with (fillfactor = 90);
 comment on table {schema}.records is
     'One row per staged record: the identifiers it shows, whose it is, by which rule and on which evidence.';
+comment on column {schema}.records.record_id is 'The record key: source and id as one text.';
 comment on column {schema}.records.seen_at is 'ordered_at, started_at or created_at.';
 comment on column {schema}.records.linked_order_id is
-    'The order placed in the session, or that the ticket is about, and that names the customer if nothing else does.';
+    'Key of the order placed in the session, or that the ticket is about: it names the customer if nothing else does.';
 comment on column {schema}.records.rule is
     'customer_id, email, phone: its own identifier; linked_order; device_before, device_after; unattributed.';
 comment on column {schema}.records.source_id is 'The other record that names the customer, where another one does.';
@@ -77,19 +79,16 @@ create table if not exists {schema}.resolution (
 comment on table {schema}.resolution is 'One row: under which rules, and up to which decision, these tables are.';
 """
 
+# One for each feed.
+_CUSTOMERS_OF = """
+create or replace view {schema}.{scope}_customers as
+    select record_id as {scope}_key, customer_key, rule, source_type, source_id
+    from {schema}.records where record_type = '{scope}';
+comment on view {schema}.{scope}_customers is
+    'One row per staged {scope}: the customer it belongs to (null: nobody known), and why.';
+"""
+
 _VIEWS = """
-create or replace view {schema}.order_customers as
-    select record_id as order_id, customer_key, rule, source_type, source_id
-    from {schema}.records where record_type = 'order';
-comment on view {schema}.order_customers is 'One row per staged order: whose it is (null: nobody''s), and why.';
-create or replace view {schema}.session_customers as
-    select record_id as session_id, customer_key, rule, source_type, source_id
-    from {schema}.records where record_type = 'session';
-comment on view {schema}.session_customers is 'One row per staged session: whose it is (null: nobody''s), and why.';
-create or replace view {schema}.ticket_customers as
-    select record_id as ticket_id, customer_key, rule, source_type, source_id
-    from {schema}.records where record_type = 'ticket';
-comment on view {schema}.ticket_customers is 'One row per staged ticket: whose it is (null: nobody''s), and why.';
 create or replace view {schema}.links as
     select
         r.record_type, r.record_id, r.seen_at, i.identifier_type, i.identifier, i.identifier_key, i.customer_key,
@@ -137,10 +136,13 @@ def check_schema(schema: str) -> str:
 
 def create(connection: Connection, schema: str) -> None:
     """Create what is missing of the schema's tables, indexes and views."""
-    if connection.execute("select to_regclass(%s)", [f"{schema}.resolution"]).fetchone() != (None,):
+    wanted = [f"{schema}.resolution", *(f"{schema}.{scope}_customers" for scope in RECORD_TYPES)]
+    missing = "select exists (select from unnest(%s::text[]) as name where to_regclass(name) is null)"
+    if not scalar(connection, missing, [wanted]):
         return
     connection.execute(query(f"create schema if not exists {schema}"))
-    for statement in (_TABLES + _VIEWS).split(";\n"):
+    views = _VIEWS + "".join(_CUSTOMERS_OF.replace("{scope}", scope) for scope in RECORD_TYPES)
+    for statement in (_TABLES + views).split(";\n"):
         if statement.strip():
             connection.execute(query(statement.format(schema=schema)))
     create_indexes(connection, schema)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+from customer360.contract.feeds import FEEDS
 from customer360.settings import PROJECT_ROOT, Settings
+from customer360.warehouse.dirty import KEY_TYPES
 
 PROJECT = PROJECT_ROOT / "dbt_project"
 RATES = PROJECT / "seeds" / "fx_rates.csv"
 
 
 def live_fingerprint(settings: Settings) -> str:
-    """What every live row depends on besides its records: the models, the business time zone, the reporting currency.
+    """What every live row depends on besides its records: models, contract, business time zone, reporting currency.
 
     A run over dirty keys under another one would leave the untouched rows on other days, or in other money, than the
     rest: all are built anew.
     """
-    given = f"{models_fingerprint()} {settings.business_timezone} {settings.reporting_currency}"
+    contract = json.dumps(contract_for_models())
+    given = f"{models_fingerprint()} {contract} {settings.business_timezone} {settings.reporting_currency}"
     return hashlib.sha256(given.encode()).hexdigest()
+
+
+def contract_for_models() -> dict[str, Any]:
+    """What the models' macros know of the contract: dbt's variables ``feeds`` and ``key_types``."""
+    return {"feeds": {name: feed.for_models for name, feed in FEEDS.items()}, "key_types": KEY_TYPES}
 
 
 def models_fingerprint(project: Path = PROJECT) -> str:

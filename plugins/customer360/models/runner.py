@@ -22,6 +22,7 @@ from psycopg import sql
 
 from customer360 import warehouse
 from customer360.errors import Customer360Error
+from customer360.models.fingerprint import contract_for_models
 from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse import Connection
 
@@ -418,10 +419,10 @@ def _dbt(
     from dbt.cli.main import dbtRunner
 
     prefix = str(variables.get("schema_prefix", ""))
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = contract_for_models()
     environment = {"DO_NOT_TRACK": "1"}
-    if manifest is not None:  # parsing depends on the prefix alone, so that dbt's stored parse stays good
-        given = {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
+    if manifest is not None:  # parsing depends on prefix and contract alone, so that dbt's stored parse stays good
+        given |= {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
         environment = dbt_environment(settings)
     command = [
         *arguments,

@@ -24,15 +24,6 @@ from customer360.warehouse.run_log import DIED
 Severity = Literal["critical", "warning", "info"]
 
 EVERY_TABLE = ("marts.*",)
-FEED_TABLES = {
-    "orders": ("marts.fct_orders", "marts.fct_order_items", "marts.fct_refunds", "marts.customer_360"),
-    "web_sessions": ("marts.fct_sessions", "marts.customer_360"),
-    "support_tickets": ("marts.fct_tickets", "marts.customer_360"),
-}
-
-# Tier 1 wakes people: the tables that hold money, which everything else is built on. Tier 2 waits for the morning.
-FEED_TIER = {"orders": 1, "web_sessions": 2, "support_tickets": 2}
-
 # A second file of the same name is given a number by `c360 land`: a~2.csv is the correction of a.csv.
 _SAME_NAME = "regexp_replace({file_name}, '~[0-9]+(\\.[^/]*)?$', '\\1')"
 
@@ -65,7 +56,7 @@ class Finding:
 
 def graver_if(is_graver: bool, feed: str = "orders") -> Severity:
     """Critical for what is grave and of tier 1; a warning otherwise."""
-    return "critical" if is_graver and FEED_TIER[feed] == 1 else "warning"
+    return "critical" if is_graver and FEEDS[feed].tier == 1 else "warning"
 
 
 @dataclass(frozen=True)
@@ -114,7 +105,7 @@ def batch_refused(view: View) -> Iterator[Finding]:
             "warning",
             f"Batch {row['batch_id']} of {row['feed']} was refused: {row['error']}",
             f"c360 why {row['batch_id']}",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "file": row["file_name"], "rows": row["landed_rows"]},
         )
 
@@ -135,7 +126,7 @@ def batch_failed(view: View) -> Iterator[Finding]:
             graver_if(row["attempts"] >= 3, row["feed"]),
             f"Batch {row['batch_id']} of {row['feed']} failed to load, {row['attempts']} tries: {row['error']}",
             f"c360 replay --batch {row['batch_id']} --because 'the cause is gone'",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "file": row["file_name"], "attempts": row["attempts"]},
             # While it is tried again it is neither good nor failed: that keeps an incident open and opens none.
             follows=() if row["state"] == "failed" else (key,),
@@ -159,7 +150,7 @@ def name_conflict(view: View) -> Iterator[Finding]:
             f"Batch {row['batch_id']}: {row['feed']}/{row['file_name']} was overwritten after it had been read; "
             f"{row['warning']}",
             f"c360 why {row['batch_id']}",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "file": row["file_name"]},
         )
 
@@ -196,7 +187,7 @@ def files_waiting(view: View) -> Iterator[Finding]:
                 graver_if(True, feed),
                 f"{count} files of {feed} have waited up to {oldest:.0f} minutes to be loaded (objective {minutes})",
                 "c360 run",
-                FEED_TABLES[feed],
+                FEEDS[feed].published,
                 {"files": count, "minutes": round(oldest)},
             )
 
@@ -354,7 +345,7 @@ def quarantine_above_threshold(view: View) -> Iterator[Finding]:
             "warning",
             f"{row['quarantined']:,} of {row['landed']:,} rows of {row['feed']} are in quarantine",
             f"c360 quarantine list --feed {row['feed']}",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"rows": row["quarantined"], "landed": row["landed"], "batches": (row["batches"] or [])[:10]},
         )
 
@@ -416,7 +407,7 @@ def feed_late(view: View) -> Iterator[Finding]:
             f"Nothing has landed for {row['feed']} for {row['minutes'] // 60} h {row['minutes'] % 60} min "
             f"(objective {row['objective_minutes'] // 60} h)",
             "c360 status",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"last_landed_at": row["last_at"].isoformat(), "minutes": row["minutes"]},
         )
 
@@ -428,9 +419,8 @@ def marts_stale(view: View) -> Iterator[Finding]:
         """
         select count(*) as batches, (extract(epoch from now() - min(loaded_at)) / 60)::bigint as minutes,
             min(o.objective_minutes) as objective, array_agg(distinct feed) as feeds, min(batch_id) as oldest
-        from ops.batches, (select objective_minutes from ops.freshness_objectives
-                           where subject = 'customer_360' and measure = 'publication') as o
-        where state = 'loaded'
+        from ops.unpublished_batches, (select objective_minutes from ops.freshness_objectives
+                                       where subject = 'customer_360' and measure = 'publication') as o
         having min(loaded_at) < now() - make_interval(mins => min(o.objective_minutes))
         """
     ):
@@ -488,6 +478,33 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
         )
 
 
+@condition("id_conflict")
+def id_conflict(view: View) -> Iterator[Finding]:
+    """Two records share one id: a version has changed what never changes, and the older record is in no figure."""
+    for feed in FEEDS.values():
+        if not _has_column(view, f"marts.{feed.fact}", "has_id_conflict"):
+            continue
+        found = view.rows(
+            f"""
+            select count(*) as records, max(batch_id) as batch_id,
+                (array_agg({feed.key} order by batch_id desc, {feed.key}))[:5] as keys
+            from marts.{feed.fact} where has_id_conflict
+            """
+        )[0]
+        if not found["records"] or found["records"] < view.settings.id_conflict_alert_records:
+            continue
+        yield Finding(
+            "id_conflict",
+            f"id_conflict:{feed.name}",
+            graver_if(False, feed.name),
+            f"{found['records']:,} ids of {feed.name} stand for two records each: {feed.seen_at} and "
+            f"{' or '.join(feed.owner)} have changed; the older record is not counted",
+            f"c360 why {found['batch_id']}",
+            feed.published,
+            {"feed": feed.name, "records": found["records"], "keys": found["keys"], "batch_id": found["batch_id"]},
+        )
+
+
 @condition("ledger_unbalanced")
 def ledger_unbalanced(view: View) -> Iterator[Finding]:
     """A batch whose rows do not add up: the one thing that must never be (architecture, principle 1)."""
@@ -507,9 +524,22 @@ def ledger_unbalanced(view: View) -> Iterator[Finding]:
             f"Batch {row['batch_id']} of {row['feed']}: {row['landed_rows']:,} rows landed, "
             f"{row['explained_rows']:,} are accounted for",
             f"c360 why {row['batch_id']}",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "landed": row["landed_rows"], "explained": row["explained_rows"]},
         )
+
+
+def _has_column(view: View, table: str, column: str) -> bool:
+    return bool(
+        view.rows(
+            """
+            select exists (select from pg_attribute where attrelid = to_regclass(%(table)s) and attname = %(column)s
+                           and not attisdropped) as found
+            """,
+            table=table,
+            column=column,
+        )[0]["found"]
+    )
 
 
 def _exists(view: View, table: str) -> bool:

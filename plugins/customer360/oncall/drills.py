@@ -350,6 +350,19 @@ def currency_without_rate(scene: Scene) -> None:
 
 
 @_drill
+def id_conflict(scene: Scene) -> None:
+    """Another shop's orders have the numbers of this one's."""
+    orders = list(_orders("numbered", 3, email="ann@shop-a.example"))
+    _land(scene.settings, scene.folder, "ours", orders)
+    _run(scene)
+    later = datetime.now(UTC) - timedelta(hours=1)
+    theirs = {"ordered_at": later.isoformat(), "updated_at": later.isoformat(), "email": "bob@shop-b.example"}
+    _land(scene.settings, scene.folder, "theirs", [order | {"customer_id": None} | theirs for order in orders])
+    _run(scene)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+
+
+@_drill
 def ledger_unbalanced(scene: Scene) -> None:
     """Somebody changes a count in the ledger."""
     _land(scene.settings, scene.folder, "counted", list(_orders("counted", 5)))

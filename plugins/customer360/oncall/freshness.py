@@ -11,19 +11,28 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from customer360.contract.feeds import FEEDS
 from customer360.errors import ConfigurationError
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
-_FEEDS_OF = {
-    "customer_360": ("orders", "web_sessions", "support_tickets"),
-    "fct_orders": ("orders",),
-    "fct_sessions": ("web_sessions",),
-    "fct_tickets": ("support_tickets",),
-}
+_FEEDS_OF = {"customer_360": tuple(FEEDS)} | {feed.fact: (feed.name,) for feed in FEEDS.values()}
 DAILY = ("customer_loyalty", "customer_churn")
-_EVENT_TIMES = {"fct_orders": "updated_at", "fct_sessions": "ended_at", "fct_tickets": "updated_at"}
+_EVENT_TIMES = {feed.fact: feed.event_time for feed in FEEDS.values()}
 _KEEP_DAYS = 90
+
+
+def _enter_new_feeds(connection: Connection) -> None:
+    """Enter the objectives of a feed that is new here; those of known feeds stay as they were set."""
+    for feed in FEEDS.values():
+        for measured, minutes in feed.objective_minutes.items():
+            connection.execute(
+                """
+                insert into ops.freshness_objectives (subject, measure, objective_minutes) values (%s, %s, %s)
+                on conflict do nothing
+                """,
+                [feed.name if measured == "landing" else feed.fact, measured, minutes],
+            )
 
 
 def configure(connection: Connection, settings: Settings) -> None:
@@ -32,6 +41,7 @@ def configure(connection: Connection, settings: Settings) -> None:
     Raises:
         ConfigurationError: the setting cannot be read, or names no known subject and measure.
     """
+    _enter_new_feeds(connection)
     for entry in filter(None, (part.strip() for part in settings.freshness_objectives.split(","))):
         name, _, minutes = entry.partition("=")
         subject, _, measured = name.strip().partition(".")
@@ -52,6 +62,7 @@ def configure(connection: Connection, settings: Settings) -> None:
 def measure(connection: Connection, settings: Settings) -> list[dict[str, Any]]:
     """Measure every objective now, store one row each in ops.freshness, and return them."""
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        _enter_new_feeds(connection)
         objectives = cursor.execute("select * from ops.freshness_objectives").fetchall()
         measured = []
         for objective in objectives:
@@ -116,8 +127,8 @@ def _age_minutes(connection: Connection, settings: Settings, subject: str, measu
             """
     elif measure_name == "publication":
         statement = """
-            select coalesce(extract(epoch from now() - min(loaded_at)) / 60, 0) from ops.batches
-            where state = 'loaded' and feed = any(%(feeds)s)
+            select coalesce(extract(epoch from now() - min(loaded_at)) / 60, 0) from ops.unpublished_batches
+            where feed = any(%(feeds)s)
             """
     else:
         return None

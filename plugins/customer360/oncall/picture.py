@@ -62,8 +62,8 @@ _CLOSED = """
 """
 _ACTIONS = "select * from ops.page_actions order by action_id desc limit 10"
 _SUSPECTS = """
-    select batch_id, feed, file_name, loaded_rows from ops.batches
-    where claimed_by = %(run)s and state = 'loaded' order by batch_id desc limit 10
+    select batch_id, feed, file_name, loaded_rows from ops.unpublished_batches
+    where claimed_by = %(run)s order by batch_id desc limit 10
 """
 
 

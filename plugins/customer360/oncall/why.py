@@ -360,7 +360,7 @@ def _table(connection: Connection, name: str) -> Story | None:
             """,
         )
     ]
-    waiting = _one(connection, "select count(*) as count, min(loaded_at) as at from ops.batches where state = 'loaded'")
+    waiting = _one(connection, "select count(*) as count, min(loaded_at) as at from ops.unpublished_batches")
     if waiting and waiting["count"]:
         events.append(Event(waiting["at"], f"{waiting['count']} loaded batches wait for a run"))
     answer = f"last changed {last:%Y-%m-%d %H:%M:%S} UTC" if last else "no publication has changed it"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
 from customer360.errors import Customer360Error
 from customer360.kill_points import reach
 from customer360.models.fingerprint import live_fingerprint, rates_fingerprint
@@ -148,7 +149,7 @@ def publish_whole(settings: Settings, run: Run, progress: Progress) -> RunSummar
 
     For the rebuild in single models (:mod:`customer360.airflow.rebuild`). Raises what :func:`build` raises.
     """
-    count = scalar(run.lock, "select count(*) from ops.batches where state = 'loaded' and claimed_at is not null")
+    count = scalar(run.lock, _CLAIMED)
     work = Work(count, 0, is_whole=True, has_new_rates=False, has_new_decisions=False)
     run.count(batches=count, dirty=0)
     run.mark("claimed")
@@ -180,6 +181,9 @@ def _publish_checked(
     return publication
 
 
+_CLAIMED = "select count(*) from ops.unpublished_batches where is_claimed"
+
+
 def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool = False) -> Work:
     """Take every loaded batch and mark its keys as dirty, in one transaction.
 
@@ -198,27 +202,17 @@ def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool 
             """,
             [run.run_id],
         ).fetchall()
-        visible = scalar(
-            connection,
-            "select exists (select from ops.batches where claimed_at is not null and state in ('loaded', 'published'))",
-        )
+        visible = scalar(connection, "select exists (select from ops.visible_batches)")
         is_whole = is_whole and (visible or full_refresh)
         if is_whole:
             connection.execute("delete from ops.live_build")
         else:
-            for feed, (scope, column) in dirty.SCOPES.items():
-                batch_ids = [batch_id for batch_id, batch_feed in taken if batch_feed == feed]
+            for feed in FEEDS.values():
+                batch_ids = [batch_id for batch_id, batch_feed in taken if batch_feed == feed.name]
                 if batch_ids:
-                    dirty.mark(
-                        connection,
-                        scope,
-                        f"select distinct {column} from raw.{feed} where batch_id = any(%s)",
-                        [batch_ids],
-                    )
+                    dirty.mark_batches(connection, feed, batch_ids)
         work = Work(
-            batch_count=scalar(
-                connection, "select count(*) from ops.batches where state = 'loaded' and claimed_at is not null"
-            ),
+            batch_count=scalar(connection, _CLAIMED),
             dirty_count=scalar(connection, "select count(*) from ops.dirty"),
             is_whole=is_whole,
             has_new_rates=built[1] is not None and built[1] != rates_fingerprint(),
@@ -310,7 +304,7 @@ def _mark_new_rates(connection: Connection, settings: Settings) -> None:
         connection,
         "order",
         f"""
-        {rates} select o.order_id from candidate.fct_orders as o left join rates as r
+        {rates} select o.order_key from candidate.fct_orders as o left join rates as r
             on r.currency = o.currency and o.ordered_on >= r.valid_from_on and o.ordered_on < r.until_on
         where o.currency <> %(reporting)s and o.exchange_rate is distinct from r.rate
         """,
@@ -320,7 +314,7 @@ def _mark_new_rates(connection: Connection, settings: Settings) -> None:
         connection,
         "ticket",
         f"""
-        {rates} select t.ticket_id from staging.stg_support_tickets as t
+        {rates} select t.ticket_key from staging.stg_support_tickets as t
         where t.compensation_amount is not null and t.currency in (select currency from rates)
         """,
         {"reporting": settings.reporting_currency},

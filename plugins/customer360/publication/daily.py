@@ -101,8 +101,7 @@ def _has_unpublished_work(settings: Settings) -> bool:
                 connection,
                 """
                 select exists (select from ops.dirty) or (
-                    not exists (select from ops.live_build) and exists (
-                        select from ops.batches where claimed_at is not null and state in ('loaded', 'published')))
+                    not exists (select from ops.live_build) and exists (select from ops.visible_batches))
                 """,
             )
         )

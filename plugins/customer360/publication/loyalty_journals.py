@@ -258,7 +258,7 @@ _DIFFERENCES = f"""
     )
     select differing.*, coalesce(orders.customer_key, held.customer_key) as customer_key
     from differing
-    left join candidate.fct_orders as orders on orders.order_id = differing.lot
+    left join candidate.fct_orders as orders on orders.order_key = differing.lot
     left join held using (lot)
 """
 
@@ -288,7 +288,7 @@ _TRANSFER = """
             max(ledger.expires_on) as expires_on, sum(ledger.points)::bigint as points
         from state.loyalty_points_ledger as ledger
         inner join candidate.fct_orders as orders
-            on orders.order_id = ledger.lot and orders.customer_key <> ledger.customer_key
+            on orders.order_key = ledger.lot and orders.customer_key <> ledger.customer_key
         where ledger.lot in (select lot from suspects)
         group by ledger.lot, ledger.customer_key, orders.customer_key
         having sum(ledger.points) <> 0

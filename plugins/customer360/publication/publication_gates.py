@@ -212,8 +212,7 @@ def _suspects(connection: Connection, batch_ids: Iterable[int]) -> list[tuple[in
     """Of the batches that broken rows came from, those that are not published yet; else all that are not."""
     unpublished: list[tuple[int, str, str]] = connection.execute(
         """
-        select batch_id, feed, file_name from ops.batches
-        where state = 'loaded' and claimed_at is not null order by batch_id desc
+        select batch_id, feed, file_name from ops.unpublished_batches where is_claimed order by batch_id desc
         """
     ).fetchall()
     named = set(batch_ids)

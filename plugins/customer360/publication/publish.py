@@ -24,16 +24,13 @@ from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.publication import control_totals, restatements
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, dirty, query
 from customer360.warehouse.run_log import RunFencedError
 
 # While a change of columns waits for one reader, all new readers queue behind it: so wait briefly.
 LAYOUT_LOCK_SECONDS = 3
 # Row changes conflict with nothing that a reader does; only with somebody's hand-made LOCK or ALTER.
 ROW_LOCK_SECONDS = 30
-
-# The type that a scope's keys, text in ops.dirty, have in the tables.
-_KEY_TYPES = {"order": "text", "session": "text", "ticket": "text", "customer": "bigint", "day": "date"}
 
 # The date of the day in a row of daily figures. It moves every day, and is no content: a row in which nothing else
 # moved keeps its refreshed_at (docs/decisions/0012).
@@ -231,7 +228,7 @@ def _end_of_the_work(
 ) -> tuple[int, ...]:
     """The claimed batches are published, their keys no longer dirty; a rebuild is on record as complete."""
     rows = connection.execute(
-        "select batch_id from ops.batches where state = 'loaded' and claimed_at is not null order by batch_id"
+        "select batch_id from ops.unpublished_batches where is_claimed order by batch_id"
     ).fetchall()
     batch_ids = tuple(row[0] for row in rows)
     ledger.mark_published(connection, batch_ids, publication_id)
@@ -345,16 +342,16 @@ class _Transaction:
     def compare_vanished(self, table: PublishedTable) -> None:
         """Daily rows of customers who are no more (merged, erased) must not outlive them until the next daily pass."""
         self._only_vanished.add(table)
-        dirty = "true" if self._kind == "rebuild" else f"m.customer_key in {_dirty('customer')}"
+        among = "true" if self._kind == "rebuild" else f"m.customer_key in {dirty.keys('customer')}"
         self._connection.execute(
             sql.SQL(
                 """
                 create temporary table {changes} on commit drop as
                 select {key}, false as is_added, true as is_removed, false as is_redated from {target} as m
-                where {dirty} and not exists (
+                where {among} and not exists (
                     select from candidate.customer_360 as c where c.customer_key = m.customer_key)
                 """
-            ).format(changes=_changes(table), key=_names(table.primary_key), target=table.target, dirty=_sql(dirty))
+            ).format(changes=_changes(table), key=_names(table.primary_key), target=table.target, among=_sql(among))
         )
         self._count(table)
 
@@ -442,8 +439,8 @@ class _Transaction:
             return unseen.format(**names), open_rows
         if whole or self._kind != "live" or table.scope is None or table.scope_key is None:
             return sql.SQL(""), sql.SQL("")
-        dirty = sql.SQL("where {} in {}").format(sql.Identifier(table.scope_key), _sql(_dirty(table.scope)))
-        return dirty, dirty
+        among = sql.SQL("where {} in {}").format(sql.Identifier(table.scope_key), _sql(dirty.keys(table.scope)))
+        return among, among
 
     def _count(self, table: PublishedTable) -> None:
         row = self._connection.execute(
@@ -506,6 +503,12 @@ class _Transaction:
                         sql.Identifier(f"{table.name}_by_{column}"), table.target, sql.Identifier(column)
                     )
                 )
+        if "has_id_conflict" in built.columns:  # the monitor looks for these few rows all the time
+            self._connection.execute(
+                sql.SQL("create index if not exists {} on {} (batch_id) where has_id_conflict").format(
+                    sql.Identifier(f"{table.name}_by_id_conflict"), table.target
+                )
+            )
 
     def _describe(self, table: PublishedTable, built: Layout) -> None:
         """Carry the descriptions of the models to marts, where BI tools show them."""
@@ -571,10 +574,6 @@ def _analyse(settings: Settings, moved: Mapping[PublishedTable, int]) -> None:
             )
             if rows * 10 > max(known, 0):
                 connection.execute(sql.SQL("analyze {}").format(table.target))
-
-
-def _dirty(scope: str) -> str:
-    return f"(select key::{_KEY_TYPES[scope]} from ops.dirty where scope = '{scope}')"
 
 
 def _differs(old: Mapping[str, sql.Composable]) -> sql.Composable:

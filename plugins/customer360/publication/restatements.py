@@ -36,15 +36,15 @@ _BATCHES_OF_DAYS = " union ".join(
     from pg_temp.changes_{fact} as c join marts.{fact} as m using ({key}) where not c.is_added
     """
     for fact, key, day in (
-        ("fct_orders", "order_id", "ordered_on"),
-        ("fct_refunds", "order_id, refund_number", "refunded_on"),
+        ("fct_orders", "order_key", "ordered_on"),
+        ("fct_refunds", "order_key, refund_number", "refunded_on"),
     )
 )
 
 
 TABLES = {
     "fct_orders": Restated(
-        "order_id",
+        "order_key",
         "ordered_on",
         ("gross_amount", "discount_amount", "tax_amount", "shipping_amount", "cancelled_amount"),
     ),

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from customer360 import warehouse
-from customer360.contract.feeds import FEEDS
+from customer360.contract.feeds import FEEDS, Feed
 from customer360.front_door import landing, ledger
 from customer360.front_door.late_records import history_starts_on
 from customer360.identity.identifiers import STRONG_TYPES, Normaliser
@@ -22,41 +22,17 @@ from customer360.settings import Settings
 from customer360.warehouse import Connection, query, scalar
 
 
-@dataclass(frozen=True)
-class _Frozen:
-    """How the records of a feed are told from one another, in time and in ``ops.dirty``."""
-
-    feed: str
-    scope: str
-    own_time: str
-    own_times: str
-    """The last time that a record of a backfill speaks of: until then not all of it was known."""
-
-    @property
-    def key(self) -> str:
-        return FEEDS[self.feed].id_field
-
-    @property
-    def table(self) -> str:
-        return f"state.frozen_{self.feed}"
-
-
-_KINDS = (
-    _Frozen(
-        "orders",
-        "order",
-        "ordered_at",
-        "greatest(r.ordered_at, r.updated_at, r.delivered_at, (select max((refund ->> 'refunded_at')::timestamptz)"
-        " from jsonb_array_elements(r.refunds) as refund))",
-    ),
-    _Frozen("web_sessions", "session", "ended_at", "greatest(r.ended_at, r.updated_at)"),
-    _Frozen(
-        "support_tickets",
-        "ticket",
-        "created_at",
-        "greatest(r.created_at, r.updated_at, r.first_response_at, r.resolved_at)",
-    ),
-)
+def _last_own_time(feed: Feed) -> str:
+    """SQL over ``raw.<feed> as r``: the last time that a record of a backfill speaks of."""
+    times = []
+    for name in feed.own_times:
+        array, is_element, element = name.partition("[].")
+        times.append(
+            f"(select max((element ->> '{element}')::timestamptz) from jsonb_array_elements(r.{array}) as element)"
+            if is_element
+            else f"r.{name}"
+        )
+    return f"greatest({', '.join(times)})"
 
 
 @dataclass
@@ -114,10 +90,10 @@ def freeze(settings: Settings, *, now: datetime, who: str, why: str, dry_run: bo
             return summary
         before = datetime.combine(starts_on, time(), zone)
         freeze_id = _open(connection, starts_on, who, why)
-        for kind in _KINDS:
-            summary.frozen[kind.feed] = _find(connection, kind, before, Normaliser.of(settings))
-            _keep(connection, kind, freeze_id)
-            summary.retired_rows += _let_go(connection, kind, who, why)
+        for feed in FEEDS.values():
+            summary.frozen[feed.name] = _find(connection, feed, before, Normaliser.of(settings))
+            _keep(connection, feed, freeze_id)
+            summary.retired_rows += _let_go(connection, feed, who, why)
         reach("freeze.retired")
         summary.forgotten_rows = _forget_closed_rows(connection, before)
         if not summary.count and not summary.forgotten_rows:
@@ -134,13 +110,16 @@ def freeze(settings: Settings, *, now: datetime, who: str, why: str, dry_run: bo
     return summary
 
 
+_COUNTS = [f"{feed.scope}_count" for feed in FEEDS.values()]
+
+
 def _open(connection: Connection, starts_on: date, who: str, why: str) -> int:
     freeze_id: int = scalar(
         connection,
-        """
-        insert into state.freezes (history_starts_on, order_count, session_count, ticket_count, retired_rows,
-                                   forgotten_rows, acted_by, because)
-        values (%s, 0, 0, 0, 0, 0, %s, %s) returning freeze_id
+        f"""
+        insert into state.freezes (history_starts_on, {", ".join(_COUNTS)}, retired_rows, forgotten_rows, acted_by,
+                                   because)
+        values (%s, {", ".join("0" for _ in _COUNTS)}, 0, 0, %s, %s) returning freeze_id
         """,
         [starts_on, who, why],
     )
@@ -149,39 +128,39 @@ def _open(connection: Connection, starts_on: date, who: str, why: str) -> int:
 
 def _close(connection: Connection, freeze_id: int, summary: FreezeSummary) -> None:
     connection.execute(
-        """
-        update state.freezes set order_count = %s, session_count = %s, ticket_count = %s, retired_rows = %s,
+        query(f"""
+        update state.freezes set {", ".join(f"{count} = %s" for count in _COUNTS)}, retired_rows = %s,
                                  forgotten_rows = %s
         where freeze_id = %s
-        """,
-        [*(summary.frozen[kind.feed] for kind in _KINDS), summary.retired_rows, summary.forgotten_rows, freeze_id],
+        """),
+        [*(summary.frozen[feed] for feed in FEEDS), summary.retired_rows, summary.forgotten_rows, freeze_id],
     )
 
 
-def _find(connection: Connection, kind: _Frozen, before: datetime, normaliser: Normaliser) -> int:
-    """Put the ids to be frozen into the temporary table ``ripe``; returns how many."""
+def _find(connection: Connection, feed: Feed, before: datetime, normaliser: Normaliser) -> int:
+    """Put the record keys to be frozen into the temporary table ``ripe``; returns how many."""
     connection.execute("drop table if exists pg_temp.ripe")
     connection.execute(
         query(f"""
         create temp table ripe on commit drop as
-        select r.{kind.key} as id from raw.{kind.feed} as r join ops.batches as b using (batch_id)
-        group by r.{kind.key}
+        select r.{feed.key} as id from raw.{feed.name} as r join ops.batches as b using (batch_id)
+        group by r.{feed.key}
         having bool_and(
-            b.state = 'published' and r.{kind.own_time} < %(before)s
-            and case when b.is_history then {kind.own_times} else b.loaded_at end < %(before)s)
+            b.state = 'published' and r.{feed.known_from} < %(before)s
+            and case when b.is_history then {_last_own_time(feed)} else b.loaded_at end < %(before)s)
         """),
         {"before": before},
     )
     connection.execute(
-        "delete from pg_temp.ripe where id in (select key from ops.dirty where scope = %s)", [kind.scope]
+        "delete from pg_temp.ripe where id in (select key from ops.dirty where scope = %s)", [feed.scope]
     )
     connection.execute("create unique index on pg_temp.ripe (id)")
     connection.execute("analyze pg_temp.ripe")
-    _leave_unstable_texts(connection, kind, normaliser)
+    _leave_unstable_texts(connection, feed, normaliser)
     return int(scalar(connection, "select count(*) from pg_temp.ripe"))
 
 
-def _leave_unstable_texts(connection: Connection, kind: _Frozen, normaliser: Normaliser) -> None:
+def _leave_unstable_texts(connection: Connection, feed: Feed, normaliser: Normaliser) -> None:
     """Keep records whose identifiers' normal forms do not normalise to themselves: read back, they would be others."""
     for identifier_type in STRONG_TYPES:
         with connection.cursor(name="texts") as cursor:
@@ -191,7 +170,7 @@ def _leave_unstable_texts(connection: Connection, kind: _Frozen, normaliser: Nor
                 join identity.records as i on i.record_type = %s and i.record_id = ripe.id
                 join state.customer_key_map as m on m.customer_key = i.{identifier_type}_key
                 """),
-                [kind.scope],
+                [feed.scope],
             )
             unstable: list[int] = []
             while rows := cursor.fetchmany(50_000):
@@ -203,32 +182,33 @@ def _leave_unstable_texts(connection: Connection, kind: _Frozen, normaliser: Nor
                 delete from pg_temp.ripe using identity.records as i
                 where i.record_type = %s and i.record_id = ripe.id and i.{identifier_type}_key = any(%s)
                 """),
-                [kind.scope, unstable],
+                [feed.scope, unstable],
             )
 
 
-def _keep(connection: Connection, kind: _Frozen, freeze_id: int) -> None:
+def _keep(connection: Connection, feed: Feed, freeze_id: int) -> None:
     """Copy the records from staging to state, a later version in the place of an earlier frozen one."""
-    columns = frozen_columns(connection, kind.feed)
+    columns = frozen_columns(connection, feed.name)
     sources = [
         str(freeze_id) if name == "freeze_id" else f"i.{name}" if name in _KEYS else f"s.{name}" for name in columns
     ]
-    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name != kind.key)
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in columns if name != feed.key)
     connection.execute(
         query(f"""
-        insert into {kind.table} ({", ".join(columns)})
+        insert into {feed.frozen} ({", ".join(columns)})
         select {", ".join(sources)} from pg_temp.ripe
-        join staging.stg_{kind.feed} as s on s.{kind.key} = ripe.id
-        join identity.records as i on i.record_type = '{kind.scope}' and i.record_id = ripe.id
-        on conflict ({kind.key}) do update set {replaced}
+        join staging.{feed.staged} as s on s.{feed.key} = ripe.id
+        left join identity.records as i on i.record_type = '{feed.scope}' and i.record_id = ripe.id
+        where i.record_id is not null or s.is_deleted
+        on conflict ({feed.key}) do update set {replaced}
         """)
     )
     missing = scalar(
         connection,
-        f"select count(*) from pg_temp.ripe where not exists (select from {kind.table} where {kind.key} = ripe.id"
+        f"select count(*) from pg_temp.ripe where not exists (select from {feed.frozen} where {feed.key} = ripe.id"
         f" and freeze_id = {freeze_id})",
     )
-    assert not missing, f"{missing} {kind.scope} ids are in raw and not in staging"  # noqa: S101 - nothing may be lost
+    assert not missing, f"{missing} {feed.scope} ids are in raw and not in staging"  # noqa: S101 - nothing may be lost
 
 
 _KEYS = {f"{identifier_type}_key" for identifier_type in STRONG_TYPES}
@@ -246,14 +226,14 @@ def frozen_columns(connection: Connection, feed: str) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _let_go(connection: Connection, kind: _Frozen, who: str, why: str) -> int:
+def _let_go(connection: Connection, feed: Feed, who: str, why: str) -> int:
     """Remove every version of the records from raw, and say so in the ledger; returns how many rows."""
     retired = connection.execute(
         query(f"""
         with gone as (
             -- A load beside this may have brought a version that nobody has staged: its batch is not published.
-            delete from raw.{kind.feed} as r using pg_temp.ripe, ops.batches as b
-            where r.{kind.key} = ripe.id and b.batch_id = r.batch_id and b.state = 'published' returning r.batch_id
+            delete from raw.{feed.name} as r using pg_temp.ripe, ops.batches as b
+            where r.{feed.key} = ripe.id and b.batch_id = r.batch_id and b.state = 'published' returning r.batch_id
         ),
         counted as (select batch_id, count(*) as row_count from gone group by batch_id),
         told as (
@@ -268,7 +248,7 @@ def _let_go(connection: Connection, kind: _Frozen, who: str, why: str) -> int:
     # Staging takes them from state now: without the texts that it holds still.
     connection.execute(
         "insert into ops.dirty (scope, key) select %s, id from pg_temp.ripe order by id on conflict do nothing",
-        [kind.scope],
+        [feed.scope],
     )
     return sum(row[0] for row in retired)
 
@@ -287,8 +267,8 @@ def _forget_closed_rows(connection: Connection, before: datetime) -> int:
 def _vacuum(settings: Settings) -> None:
     """What was removed goes from the pages too, now and not when the server finds the time."""
     with warehouse.connect("owner", settings, autocommit=True) as connection:
-        for kind in _KINDS:
-            connection.execute(query(f"vacuum (analyze) raw.{kind.feed}"))
+        for feed in FEEDS.values():
+            connection.execute(query(f"vacuum (analyze) raw.{feed.name}"))
         connection.execute("vacuum quarantine.rows")
 
 

@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 
 from customer360 import warehouse
+from customer360.contract.feeds import FEEDS, Feed
 from customer360.front_door import ledger
 from customer360.progress import Progress, Silent
 from customer360.publication import control_totals
@@ -20,14 +21,10 @@ from customer360.publication.copies import build_copy, drop_copy
 from customer360.publication.daily import JOURNALS
 from customer360.publication.publish import PublishedTable
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query, scalar
-from customer360.warehouse.dirty import SCOPES
+from customer360.warehouse import Connection, dirty, query, scalar
 
-FACTS = {"orders": "fct_orders", "web_sessions": "fct_sessions", "support_tickets": "fct_tickets"}
 SCRATCH = "verify_full"
 _SHOWN = 5
-
-_VISIBLE = "b.claimed_at is not null and b.state in ('loaded', 'published')"
 
 
 @dataclass
@@ -52,11 +49,13 @@ class Money:
     attributed: Decimal
     unattributed: Decimal
     cancelled: Decimal
+    deleted: Decimal
+    """Of ``raw``, orders that their source has deleted: in no published figure."""
 
     @property
     def difference(self) -> Decimal:
         """What is in raw and nowhere in marts; 0 when nothing is lost."""
-        return self.raw - self.attributed - self.unattributed - self.cancelled
+        return self.raw - self.attributed - self.unattributed - self.cancelled - self.deleted
 
 
 @dataclass
@@ -99,10 +98,10 @@ def _recount(settings: Settings, progress: Progress) -> Report:
         report.checks += pending
         if not scalar(connection, "select exists (select from ops.live_build)"):
             return report  # nothing is published, or a whole build is due: there is nothing to compare with
-        progress.stage("ids", len(FACTS))
-        for feed in FACTS:
+        progress.stage("ids", len(FEEDS))
+        for feed in FEEDS.values():
             report.checks += _ids(connection, feed)
-            progress.step(feed)
+            progress.step(feed.name)
         progress.stage("money")
         report.money = _money(connection)
         report.checks.append(_money_check(report.money))
@@ -147,46 +146,68 @@ def _ledger(connection: Connection) -> Check:
 def _pending(connection: Connection) -> list[Check]:
     """What waits is no fault; it is told, because the rest is counted without it."""
     waiting = scalar(connection, "select count(*) from ops.batches where state in ('landed', 'loaded')")
-    dirty = scalar(connection, "select count(*) from ops.dirty")
+    keys = scalar(connection, "select count(*) from ops.dirty")
     held = scalar(connection, "select count(*) from ops.batches where state = 'held'")
-    told = f"{waiting:,} batches and {dirty:,} keys wait for a run, {held:,} batches are held"
+    told = f"{waiting:,} batches and {keys:,} keys wait for a run, {held:,} batches are held"
     return [Check("what is not published yet", True, told)]
 
 
-def _ids(connection: Connection, feed: str) -> Iterator[Check]:
-    """Every id in raw or in its archive is once in staging and once in the facts.
+def _ids(connection: Connection, feed: Feed) -> Iterator[Check]:
+    """Every record in raw or in the archive is once in staging, and once in the facts unless its source deleted it.
 
-    Held batches and keys that are due are left out.
+    Held batches and due keys are left out.
     """
-    scope, key = SCOPES[feed]
-    visible = f"""
-        select distinct r.{key} as id from raw.{feed} as r join ops.batches as b using (batch_id)
-        where {_VISIBLE} and r.{key} not in (select key from ops.dirty where scope = '{scope}')
+    key, facts = feed.key, f"marts.{feed.fact}"
+    due = f"not in {dirty.keys(feed.scope)}"
+    known = f"""
+        select distinct {key} as id from raw.{feed.name} join ops.visible_batches using (batch_id) where {key} {due}
         union
-        select {key} from state.frozen_{feed} where {key} not in (select key from ops.dirty where scope = '{scope}')
+        select {key} from {feed.frozen} where {key} {due}
     """
-    for schema, table in (("staging", f"stg_{feed}"), ("marts", FACTS[feed])):
-        due = f"(select key from ops.dirty where scope = '{scope}')"
-        differing = f"""
-            select coalesce('lost ' || lost.id, 'invented ' || found.{key}) as broken from ({visible}) as lost
-            full join (select {key} from {schema}.{table} where {key} not in {due}) as found on found.{key} = lost.id
-            where lost.id is null or found.{key} is null
-        """
+    deleted = scalar(connection, f"select count(*) from ({_deleted(feed)}) as deleted")
+    for table, wanted in (
+        (f"staging.{feed.staged}", known),
+        (facts, f"{known} except select id from ({_deleted(feed)}) as deleted"),
+    ):
+        without = f", without {deleted:,} that their source has deleted" if deleted and table == facts else ""
         yield _none(
             connection,
-            f"each {scope} id of raw is in {schema}.{table}",
-            differing,
-            counted=f"{scalar(connection, f'select count(*) from {schema}.{table}'):,} ids",
+            f"each {feed.scope} of raw is in {table}{without}",
+            f"""
+            select coalesce('lost ' || lost.id, 'invented ' || found.{key}) as broken from ({wanted}) as lost
+            full join (select {key} from {table} where {key} {due}) as found on found.{key} = lost.id
+            where lost.id is null or found.{key} is null
+            """,
+            counted=f"{scalar(connection, f'select count(*) from {table}'):,} ids",
             next_step="`c360 run --full-refresh` builds every table from raw anew",
         )
     yield _none(
         connection,
-        f"each {scope} id is in marts.{FACTS[feed]} once",
-        f"select {key} as broken from marts.{FACTS[feed]} group by {key} having count(*) > 1",
-        counted=f"{scalar(connection, f'select count(*) from marts.{FACTS[feed]} where customer_key is null'):,}"
-        " belong to nobody",
+        f"each {feed.scope} is in {facts} once",
+        f"select {key} as broken from {facts} group by {key} having count(*) > 1",
+        counted=f"{scalar(connection, f'select count(*) from {facts} where customer_key is null'):,} belong to nobody",
         next_step="`c360 run --full-refresh`",
     )
+
+
+def _deleted(feed: Feed) -> str:
+    """SQL for the keys (``id``) of records whose latest version is a deletion; of versions with one updated_at that
+    counts which staging chose."""
+    versions = f"""
+        select {feed.key}, updated_at, coalesce(deleted, false) as is_deleted, batch_id, row_number
+        from raw.{feed.name} join ops.visible_batches using (batch_id)
+        union all
+        select {feed.key}, updated_at, is_deleted, batch_id, row_number from {feed.frozen}
+    """
+    return f"""
+        select id from (
+            select distinct on (v.{feed.key}) v.{feed.key} as id, v.is_deleted from ({versions}) as v
+            left join staging.{feed.staged} as s using ({feed.key})
+            where v.{feed.key} in (select {feed.key} from ({versions}) as any_version where is_deleted)
+            order by v.{feed.key}, v.updated_at desc,
+                (v.batch_id = s.batch_id and v.row_number = s.row_number) desc
+        ) as latest where is_deleted
+    """
 
 
 def _money(connection: Connection) -> list[Money]:
@@ -195,25 +216,31 @@ def _money(connection: Connection) -> list[Money]:
         query(
             f"""
             with versions as (
-                select order_id, updated_at, batch_id, row_number, currency, total_amount, status, refunds
-                from raw.orders join ops.batches as b using (batch_id) where {_VISIBLE}
+                select order_key, updated_at, batch_id, row_number, currency, total_amount, status, refunds,
+                    coalesce(deleted, false) as is_deleted
+                from raw.orders join ops.visible_batches using (batch_id)
                 union all
-                select order_id, updated_at, batch_id, row_number, currency, total_amount, status, refunds
+                select order_key, updated_at, batch_id, row_number, currency, total_amount, status, refunds, is_deleted
                 from state.frozen_orders
             ),
             raw_orders as (
                 -- Of versions with one updated_at the one that staging chose: which it is, is no question of money.
-                select distinct on (r.order_id) r.order_id, r.currency, r.total_amount, r.status, r.refunds
-                from versions as r left join staging.stg_orders as s using (order_id)
-                where r.order_id not in (select key from ops.dirty where scope = 'order')
-                order by r.order_id, r.updated_at desc,
+                select distinct on (r.order_key) r.order_key, r.currency, r.total_amount, r.status, r.refunds,
+                    r.is_deleted
+                from versions as r left join staging.stg_orders as s using (order_key)
+                where r.order_key not in {dirty.keys("order")}
+                order by r.order_key, r.updated_at desc,
                     (r.batch_id = s.batch_id and r.row_number = s.row_number) desc
             ),
             landed as (
-                select currency, sum(total_amount - case when status = 'cancelled' then 0 else coalesce((
-                    select sum((refund ->> 'amount')::numeric) from jsonb_array_elements(refunds) as refund), 0) end)
-                    as amount
-                from raw_orders group by currency
+                select currency, sum(amount) as amount, sum(amount) filter (where is_deleted) as deleted
+                from (
+                    select currency, is_deleted,
+                        total_amount - case when status = 'cancelled' then 0 else coalesce((
+                            select sum((refund ->> 'amount')::numeric) from jsonb_array_elements(refunds) as refund
+                        ), 0) end as amount
+                    from raw_orders
+                ) as netted group by currency
             ),
             published as (
                 select currency,
@@ -222,11 +249,11 @@ def _money(connection: Connection) -> list[Money]:
                     sum(original_total_amount - original_refunded_amount)
                         filter (where not is_cancelled and customer_key is null) as unattributed,
                     sum(original_total_amount) filter (where is_cancelled) as cancelled
-                from marts.fct_orders where order_id not in (select key from ops.dirty where scope = 'order')
+                from marts.fct_orders where order_key not in {dirty.keys("order")}
                 group by currency
             )
             select currency, coalesce(amount, 0), coalesce(attributed, 0), coalesce(unattributed, 0),
-                coalesce(cancelled, 0)
+                coalesce(cancelled, 0), coalesce(deleted, 0)
             from landed full join published using (currency) order by currency
             """
         )
@@ -237,7 +264,7 @@ def _money(connection: Connection) -> list[Money]:
 def _money_check(money: list[Money]) -> Check:
     broken = [f"{one.currency}: {one.difference:,} of {one.raw:,} is missing" for one in money if one.difference]
     return Check(
-        "money: raw = attributed + unattributed + cancelled, less refunds",
+        "money: raw = attributed + unattributed + cancelled + deleted, less refunds",
         not broken,
         ", ".join(f"{one.raw:,.2f} {one.currency}" for one in money) or "no order",
         broken,
@@ -275,8 +302,7 @@ def _same_as_candidate(connection: Connection, table: PublishedTable) -> Check:
     """The published rows are the built ones, but for keys that are due."""
     due = "false"
     if table.is_live and table.scope:
-        cast = {"customer": "::bigint", "day": "::date"}.get(table.scope, "")
-        due = f"{table.scope_key} in (select key{cast} from ops.dirty where scope = '{table.scope}')"
+        due = f"{table.scope_key} in {dirty.keys(table.scope)}"
     elif "customer_key" in _columns(connection, table.schema, table.name):
         # Daily rows of customers who were merged or erased since the last daily pass are published no more.
         due = "customer_key not in (select customer_key from candidate.customer_360)"
@@ -345,7 +371,7 @@ def _compare_with_a_full_build(settings: Settings, progress: Progress) -> list[C
 
 _IS_DUE = """
     select exists (select from ops.dirty) or not exists (select from ops.live_build)
-        or exists (select from ops.batches where state = 'loaded' and claimed_at is not null)
+        or exists (select from ops.unpublished_batches where is_claimed)
 """
 
 

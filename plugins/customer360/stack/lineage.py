@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
 from customer360.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,11 +24,12 @@ _log = logging.getLogger(__name__)
 _EVENTS_BYTES = 50_000_000
 
 # What the identity step reads and writes beside the models (docs: identity).
-_IDENTITY_READS = ("raw.orders", "raw.web_sessions", "raw.support_tickets", "state.customer_key_map")
+_IDENTITY_READS = (*(f"raw.{feed}" for feed in FEEDS), "state.customer_key_map")
 _IDENTITY_WRITES = (
-    "identity.customers", "identity.identifiers", "identity.order_customers", "identity.session_customers",
-    "identity.ticket_customers",
-)  # fmt: skip
+    "identity.customers",
+    "identity.identifiers",
+    *(f"identity.{feed.scope}_customers" for feed in FEEDS.values()),
+)
 
 
 def events_file(settings: Settings) -> Path:

@@ -6,22 +6,29 @@ run that failed carries over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from customer360.contract.feeds import FEEDS, Feed
 from customer360.warehouse import Connection, query
 
-SCOPES = {
-    "orders": ("order", "order_id"),
-    "web_sessions": ("session", "session_id"),
-    "support_tickets": ("ticket", "ticket_id"),
-}
-"""Feed -> the scope of its ids in ``ops.dirty``, and the column of that id."""
+KEY_TYPES = {feed.scope: "text" for feed in FEEDS.values()} | {"customer": "bigint", "day": "date"}
+"""Scope -> the type that its keys, text in ``ops.dirty``, have in the tables."""
 
 
-def mark_batch(connection: Connection, feed: str, batch_id: int) -> None:
-    """Put the keys of a batch's rows into ``ops.dirty``. The caller holds the writer lock and commits."""
-    scope, column = SCOPES[feed]
-    mark(connection, scope, f"select distinct {column} from raw.{feed} where batch_id = %s", [batch_id])
+def keys(scope: str) -> str:
+    """SQL: the dirty keys of a scope, as a subquery in the type of the columns that they are compared with."""
+    return f"(select key::{KEY_TYPES[scope]} from ops.dirty where scope = '{scope}')"
+
+
+def mark_batches(connection: Connection, feed: Feed, batch_ids: Sequence[int]) -> None:
+    """Put the record keys of batches' rows into ``ops.dirty``. The caller holds the writer lock and commits."""
+    mark(
+        connection,
+        feed.scope,
+        f"select distinct {feed.key} from raw.{feed.name} where batch_id = any(%s)",
+        [list(batch_ids)],
+    )
 
 
 def mark(connection: Connection, scope: str, keys: str, parameters: Any) -> None:
@@ -47,7 +54,7 @@ def analyze_grown_feeds(connection: Connection) -> None:
     """
     grown = connection.execute(
         """
-        select feed from ops.batches where state = 'loaded' and claimed_at is not null group by feed
+        select feed from ops.unpublished_batches where is_claimed group by feed
         having sum(loaded_rows) > 0.1 * (select reltuples from pg_class where oid = ('raw.' || feed)::regclass)
         """
     ).fetchall()

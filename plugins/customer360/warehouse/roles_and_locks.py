@@ -185,7 +185,12 @@ def migrate(settings: Settings) -> None:
     config.attributes["url"] = _sqlalchemy(url("owner", settings))
     with admin(settings) as lock:
         lock.execute("select pg_advisory_lock(%s)", [_MIGRATION_LOCK])
-        command.upgrade(config, "head")
+        # A change of keys takes the built and the published tables along, which have owners of their own.
+        lock.execute("grant transformer, publisher to owner")
+        try:
+            command.upgrade(config, "head")
+        finally:
+            lock.execute("revoke transformer, publisher from owner")
         _grant(lock)
 
 

@@ -2,10 +2,10 @@
 
 
 with line_discounts as (
-    select order_id, sum(discount_amount) as discount_amount
+    select order_key, sum(discount_amount) as discount_amount
     from {{ ref('fct_order_items') }}
     where discount_amount > 0 and is_valid and customer_key is not null and ordered_on <= {{ as_of_on() }}
-    group by order_id
+    group by order_key
 ),
 
 orders as (
@@ -14,7 +14,7 @@ orders as (
         -- Some shops repeat the lines' discounts in the order's, some give only one of them.
         greatest(orders.discount_amount, coalesce(line_discounts.discount_amount, 0)) as given_discount_amount
     from {{ ref('fct_orders') }} as orders
-    left join line_discounts using (order_id)
+    left join line_discounts using (order_key)
     where orders.customer_key is not null and not orders.is_cancelled and orders.ordered_on <= {{ as_of_on() }}
 ),
 

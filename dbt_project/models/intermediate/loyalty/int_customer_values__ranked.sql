@@ -7,7 +7,7 @@ with orders as (
         items.kept_cost_amount,
         coalesce(items.is_cost_known, false) as is_cost_known
     from {{ ref('fct_orders') }} as orders
-    left join {{ ref('int_order_items__totalled') }} as items using (order_id)
+    left join {{ ref('int_order_items__totalled') }} as items using (order_key)
     where orders.customer_key is not null
         and orders.is_valid
         and orders.exchange_rate is not null
@@ -20,7 +20,7 @@ refunds as (
         refunds.net_amount,
         coalesce(items.is_cost_known, false) as is_cost_known
     from {{ ref('fct_refunds') }} as refunds
-    left join {{ ref('int_order_items__totalled') }} as items using (order_id)
+    left join {{ ref('int_order_items__totalled') }} as items using (order_key)
     where refunds.customer_key is not null
         and refunds.net_amount is not null
         and {{ in_last(365, 'refunds.refunded_on') }}

@@ -18,7 +18,7 @@ with orders as (
             case when orders.delivered_at is null then {{ parameter('delivery_lost_after_days') }} end
         ) as late_days
     from {{ ref('fct_orders') }} as orders
-    left join {{ ref('int_order_items__totalled') }} as items using (order_id)
+    left join {{ ref('int_order_items__totalled') }} as items using (order_key)
     where orders.customer_key is not null and orders.is_valid and {{ in_last(365, 'orders.ordered_on') }}
 ),
 

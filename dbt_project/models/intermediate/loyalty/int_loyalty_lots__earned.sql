@@ -19,7 +19,7 @@ terms as (
 
 orders as (
     select
-        orders.order_id as lot,
+        orders.order_key as lot,
         orders.customer_key,
         orders.total_amount - orders.tax_amount - orders.shipping_amount as net_amount,
         case

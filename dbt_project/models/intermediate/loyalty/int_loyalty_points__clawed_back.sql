@@ -7,10 +7,10 @@ with refunds as (
         greatest(refunds.refunded_on, lots.earned_on) as effective_on,
         refunds.net_amount as refunded_amount,
         sum(refunds.net_amount) over (
-            partition by refunds.order_id order by refunds.refunded_on, refunds.refund_number
+            partition by refunds.order_key order by refunds.refunded_on, refunds.refund_number
         ) as refunded_so_far_amount
     from {{ ref('fct_refunds') }} as refunds
-    inner join {{ ref('int_loyalty_lots__earned') }} as lots on lots.lot = refunds.order_id
+    inner join {{ ref('int_loyalty_lots__earned') }} as lots on lots.lot = refunds.order_key
     where refunds.refunded_on <= {{ as_of_on() }} and refunds.net_amount is not null
 ),
 

@@ -60,7 +60,7 @@ new_categories as (
 
 orders as (
     select
-        order_id,
+        order_key,
         customer_key,
         is_late,
         delivered_at is not null and promised_delivery_at is not null
@@ -70,7 +70,7 @@ orders as (
 ),
 
 asked as (
-    select distinct orders.order_id
+    select distinct orders.order_key
     from {{ ref('fct_orders') }} as orders
     inner join {{ ref('fct_tickets') }} as tickets
         on tickets.customer_key = orders.customer_key
@@ -85,12 +85,12 @@ bought as (
         count(*) as order_count,
         count(*) filter (where orders.is_judged) as promised_delivered_count,
         count(*) filter (where orders.is_judged and orders.is_late) as late_count,
-        count(asked.order_id) as asked_order_count,
+        count(asked.order_key) as asked_order_count,
         sum(items.bought_quantity) as bought_quantity,
         sum(items.returned_quantity) as returned_quantity
     from orders
-    left join {{ ref('int_order_items__totalled') }} as items using (order_id)
-    left join asked using (order_id)
+    left join {{ ref('int_order_items__totalled') }} as items using (order_key)
+    left join asked using (order_key)
     group by orders.customer_key
 ),
 
