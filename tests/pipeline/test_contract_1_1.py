@@ -100,7 +100,7 @@ def _bought(sku: str, refunded: str) -> dict[str, Any]:
 
 
 def test_what_its_source_deletes_leaves_every_table_and_comes_back(settings: Settings, tmp_path: Path) -> None:
-    both = {"customer_id": "c1", "email": "ann@example.org"}
+    both: dict[str, Any] = {"customer_id": "c1", "email": "ann@example.org"}
     land(
         settings,
         tmp_path,

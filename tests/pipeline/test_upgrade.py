@@ -24,8 +24,9 @@ from typing import Any
 
 import pytest
 
-from customer360 import server, warehouse
+from customer360 import warehouse
 from customer360.settings import Settings
+from customer360.warehouse import embedded_server
 from tests.upgrade.dated import c360
 from tests.upgrade.record import FILLED_LATER, HERE, HOME, Figures, Record, Row, Table
 from tests.upgrade.shop_cases import PADDED, Cases
@@ -121,8 +122,16 @@ def restore(settings: Settings) -> None:
     with warehouse.admin(settings, database="postgres") as connection:
         connection.execute(warehouse.query(f"create database {settings.database} template template0"))
     text = lzma.decompress((MADE / "warehouse.sql.xz").read_bytes()).replace(HOME.encode(), bytes(settings.home))
-    target = server.ensure_running(settings).url(settings.database)
-    psql = [str(server.binaries() / "psql"), "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", target]
+    target = embedded_server.ensure_running(settings).url(settings.database)
+    psql = [
+        str(embedded_server.binaries() / "psql"),
+        "--no-psqlrc",
+        "--quiet",
+        "--set",
+        "ON_ERROR_STOP=1",
+        "--dbname",
+        target,
+    ]
     restored = subprocess.run(psql, input=text, capture_output=True, check=False)
     assert restored.returncode == 0, restored.stderr.decode()
     with tarfile.open(fileobj=io.BytesIO((MADE / "landing.tar.xz").read_bytes())) as tar:

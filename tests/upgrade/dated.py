@@ -13,7 +13,7 @@ from collections.abc import Collection
 from datetime import date
 from pathlib import Path
 
-from customer360 import cli
+from customer360.cli import app
 from customer360.settings import Settings
 
 # Nothing is kept after a power cut: several times faster.
@@ -49,7 +49,7 @@ def main() -> None:
 
     Settings.today = today  # type: ignore[method-assign]
     sys.argv[0] = "c360"
-    cli.main()
+    app.main()
 
 
 if __name__ == "__main__":

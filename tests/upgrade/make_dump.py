@@ -28,7 +28,8 @@ from typing import Any
 
 import psycopg
 
-from customer360 import __version__, server
+from customer360 import __version__
+from customer360.warehouse import embedded_server
 from tests.upgrade import record
 from tests.upgrade.dated import c360
 from tests.upgrade.shop_cases import PADDED, Cases, Record
@@ -173,7 +174,7 @@ def write(shop: Shop, cases: dict[str, Any], target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     dump = subprocess.run(
         [
-            server.binaries() / "pg_dump", "--restrict-key", "upgrade",
+            embedded_server.binaries() / "pg_dump", "--restrict-key", "upgrade",
             "--dbname", shop.type("url", "--role", "owner", "--json")["url"],
         ],
         capture_output=True, check=True,

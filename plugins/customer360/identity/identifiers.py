@@ -1,9 +1,9 @@
 """Identifiers: how a text that somebody typed becomes a typed, normalised identifier, or none.
 
 A record's texts are noisy; two texts are the same identifier exactly when their normal forms are equal. A customer_id
-counts in the namespace of its record's source: its form is that of a record key (customer360.contract.record_keys). What cannot be
-normalised (no ``@``, too few digits) and what is on the junk list identifies nobody: the record is kept, the text just
-joins no one.
+counts in the namespace of its record's source: its form is that of a record key
+(:mod:`customer360.contract.record_keys`). What cannot be normalised (no ``@``, too few digits) and what is on the junk
+list identifies nobody: the record is kept, the text just joins no one.
 """
 
 from __future__ import annotations

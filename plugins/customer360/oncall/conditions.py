@@ -380,7 +380,7 @@ def rows_isolated(view: View) -> Iterator[Finding]:
             graver_if(row["state"] == "held", row["feed"]),
             f"Batch {row['batch_id']} of {row['feed']} {what}: {row['because']}",
             f"c360 quarantine list --batch {row['batch_id']}" if row["rows"] else f"c360 why {row['batch_id']}",
-            FEED_TABLES[row["feed"]],
+            FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "file": row["file_name"], "rows": row["rows"],
              "row_numbers": row["row_numbers"]},
         )  # fmt: skip

@@ -191,8 +191,10 @@ def _ids(connection: Connection, feed: Feed) -> Iterator[Check]:
 
 
 def _deleted(feed: Feed) -> str:
-    """SQL for the keys (``id``) of records whose latest version is a deletion; of versions with one updated_at that
-    counts which staging chose."""
+    """Give SQL for the keys (``id``) of records whose latest version is a deletion.
+
+    Of versions with one updated_at the one that staging chose counts.
+    """
     versions = f"""
         select {feed.key}, updated_at, coalesce(deleted, false) as is_deleted, batch_id, row_number
         from raw.{feed.name} join ops.visible_batches using (batch_id)
