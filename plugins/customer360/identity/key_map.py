@@ -142,7 +142,11 @@ def _find(connection: Connection, kinds: list[str], texts: list[str]) -> dict[tu
 def kinds_of(connection: Connection, keys: Iterable[int]) -> dict[int, int]:
     """The type of each identifier, as its number in STRONG_TYPES, whether or not a record shows it at present."""
     rows = connection.execute(
-        "select customer_key, identifier_type from state.customer_key_map where customer_key = any (%s)", [list(keys)]
+        """
+        select m.customer_key, m.identifier_type from unnest(%s::bigint[]) as wanted (key)
+        inner join state.customer_key_map as m on m.customer_key = wanted.key
+        """,
+        [list(keys)],
     ).fetchall()
     numbers: dict[str, int] = {kind: number for number, kind in enumerate(STRONG_TYPES)}
     return {int(key): numbers[kind] for key, kind in rows}

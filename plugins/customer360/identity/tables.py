@@ -168,3 +168,13 @@ def finish(connection: Connection, schema: str) -> None:
     create_indexes(connection, schema)
     for table in _KEYS:
         connection.execute(query(f"analyze {schema}.{table}"))
+
+
+def temporary(connection: Connection, name: str, columns: str) -> None:
+    """Create an empty temporary table that ends with the transaction, in place of one of that name.
+
+    Give it the key that its joins use, and analyze it once it is filled: without the two the planner loops over all of
+    it for each row of the other side, and the cost of an increment grows with the square of its size.
+    """
+    connection.execute(query(f"drop table if exists pg_temp.{name}"))
+    connection.execute(query(f"create temp table {name} ({columns}) on commit drop"))
