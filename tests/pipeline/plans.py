@@ -22,8 +22,10 @@ import psycopg2.extensions
 import sqlparse
 
 _EXPLAIN = "explain (analyze, buffers, timing off, format json) "
-_EXPLAINABLE = re.compile(r"(select|with|insert|update|delete|merge|create\s+(temp|temporary)\s+table\s.*\sas\s)", re.I | re.S)
-_COMMENT = re.compile(r"^\s*(/\*.*?\*/\s*|--[^\n]*\n\s*)*", re.S)
+_EXPLAINABLE = re.compile(
+    r"(select|with|insert|update|delete|merge|create\s+(temp|temporary)\s+table\s.*\sas\s)", re.IGNORECASE | re.DOTALL
+)
+_COMMENT = re.compile(r"^\s*(/\*.*?\*/\s*|--[^\n]*\n\s*)*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,10 @@ def watched() -> Iterator[Watch]:
             for piece in sqlparse.split(text):
                 bare = _without_comment(piece)
                 if _EXPLAINABLE.match(bare):
-                    was_idle = self.connection.info.transaction_status == 0
                     super().execute("savepoint before" if not self.connection.autocommit else "begin")
                     super().execute(_EXPLAIN + bare)
                     answer = self.fetchone()[0]
-                    if self.connection.autocommit or was_idle:
+                    if self.connection.autocommit:
                         super().execute("rollback")
                     else:
                         super().execute("rollback to savepoint before; release savepoint before")

@@ -12,7 +12,7 @@ import numpy as np
 from customer360.identity import devices
 from customer360.identity.changes import KEY_COLUMNS
 from customer360.identity.staged import RECORD_TYPES
-from customer360.identity.tables import temporary
+from customer360.identity.tables import by_index, temporary
 from customer360.warehouse import Connection, query
 
 DAY_US = 86_400_000_000
@@ -63,17 +63,18 @@ def _add_records_showing(connection: Connection, schema: str, keys: list[int]) -
             """
             for column in KEY_COLUMNS
         )
-        connection.execute(
-            query(
-                f"""
-                with wanted as materialized (select unnest(%s::bigint[]) as key)
-                insert into pg_temp.identity_work (record_type, record_id, old_key, was_there)
-                {showing}
-                on conflict do nothing
-                """
-            ),
-            [keys],
-        )
+        with by_index(connection):
+            connection.execute(
+                query(
+                    f"""
+                    with wanted as materialized (select unnest(%s::bigint[]) as key)
+                    insert into pg_temp.identity_work (record_type, record_id, old_key, was_there)
+                    {showing}
+                    on conflict do nothing
+                    """
+                ),
+                [keys],
+            )
 
 
 def _add_linked_to_orders(connection: Connection, schema: str) -> None:

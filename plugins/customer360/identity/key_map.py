@@ -132,7 +132,11 @@ def _find(connection: Connection, kinds: list[str], texts: list[str]) -> dict[tu
         """
         select w.identifier_type, w.identifier, m.customer_key
         from unnest(%s::text[], %s::text[]) as w (identifier_type, identifier)
-        inner join state.customer_key_map as m using (identifier_type, identifier)
+        cross join lateral (
+            select customer_key from state.customer_key_map
+            where identifier_type = w.identifier_type and identifier = w.identifier
+            limit 1 -- one by one through the index, whatever the planner knows of a map that has grown since
+        ) as m
         """,
         [kinds, texts],
     ).fetchall()
@@ -144,7 +148,9 @@ def kinds_of(connection: Connection, keys: Iterable[int]) -> dict[int, int]:
     rows = connection.execute(
         """
         select m.customer_key, m.identifier_type from unnest(%s::bigint[]) as wanted (key)
-        inner join state.customer_key_map as m on m.customer_key = wanted.key
+        cross join lateral (
+            select customer_key, identifier_type from state.customer_key_map where customer_key = wanted.key limit 1
+        ) as m
         """,
         [list(keys)],
     ).fetchall()

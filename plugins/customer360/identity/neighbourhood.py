@@ -21,6 +21,7 @@ from customer360.identity.confidence import confidence
 from customer360.identity.decisions import Decision, as_rulings
 from customer360.identity.grouping import BLOCKED_BY, CUSTOMER_ID, EMAIL, PHONE, Limits, group
 from customer360.identity.identifiers import STRONG_TYPES
+from customer360.identity.tables import by_index
 from customer360.warehouse import Connection, query
 
 Ints = npt.NDArray[np.int64]
@@ -154,11 +155,7 @@ class Neighbourhood:
         known = [self.stored[key] for key in keys if key in self.stored]
         customers = {one.customer_key for one in known} - {None}
         accounts = {one.account_key for one in known} - {None}
-        return (
-            keys
-            | self._store("customer_key", list(customers))
-            | self._store("account_key", list(accounts))
-        )
+        return keys | self._store("customer_key", list(customers)) | self._store("account_key", list(accounts))
 
     def _store(self, column: str, values: list[int | None] | list[int]) -> set[int]:
         if not values:
@@ -181,14 +178,10 @@ class Neighbourhood:
         """Read what the records of these identifiers show; returns all identifiers shown."""
         if not keys:
             return set()
-        rows = self._connection.execute(
-            query(
-                f"with wanted as materialized (select unnest(%s::bigint[]) as key) {_LINKS_SHOWING}".format(
-                    records=f"{self._schema}.records"
-                )
-            ),
-            [list(keys)],
-        ).fetchall()
+        wanted = "with wanted as materialized (select unnest(%s::bigint[]) as key)"
+        links = _LINKS_SHOWING.format(records=f"{self._schema}.records")
+        with by_index(self._connection):
+            rows = self._connection.execute(query(f"{wanted} {links}"), [list(keys)]).fetchall()
         # A combination always counts all of its records, whichever of its identifiers asked for it.
         self._links |= {row[:3]: Link(row[:3], row[3], row[4]) for row in rows}
         self._kinds |= {key: kind for row in rows for kind, key in enumerate(row[:3]) if key is not None}

@@ -7,6 +7,8 @@ and filled, never dropped, since dbt's models may look at them. The journals and
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from customer360.errors import Customer360Error
 from customer360.warehouse import Connection, query
@@ -178,3 +180,16 @@ def temporary(connection: Connection, name: str, columns: str) -> None:
     """
     connection.execute(query(f"drop table if exists pg_temp.{name}"))
     connection.execute(query(f"create temp table {name} ({columns}) on commit drop"))
+
+
+@contextmanager
+def by_index(connection: Connection) -> Iterator[None]:
+    """Let one statement look up its keys by index, although the planner would read the table.
+
+    For a list of keys joined to an indexed table, where one value is so frequent (a call box's phone) that the planner
+    takes every key for such a one. Never for a whole step: two lists without an index would be compared row by row.
+    """
+    switches = [f"enable_{way}" for way in ("hashjoin", "mergejoin", "seqscan")]
+    connection.execute("select set_config(name, 'off', true) from unnest(%s::text[]) as name", [switches])
+    yield
+    connection.execute("select set_config(name, 'on', true) from unnest(%s::text[]) as name", [switches])
