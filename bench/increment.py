@@ -83,7 +83,7 @@ def measure(customers: int, touched: int, *, with_duckdb: bool) -> dict[str, Any
             _tell(f"{customers:,} customers: making the base")
             counts = make_base(settings, customers)
             _tell(f"{counts}: building it")
-            whole = _timed(settings)
+            whole = timed(settings)
             _tell(f"built: {whole}")
             figures: dict[str, Any] = {"base": counts, "full_build": whole}
             if with_duckdb:
@@ -100,16 +100,16 @@ def measure(customers: int, touched: int, *, with_duckdb: bool) -> dict[str, Any
 def measure_increments(settings: Settings, customers: int, touched: int) -> dict[str, Any]:
     """Medians of several increments, each of other customers, and of runs that change nothing; what one more read."""
     land_nothing_new(settings)
-    _timed(settings)  # the first run of a process pays for what it imports
+    timed(settings)  # the first run of a process pays for what it imports
     empty, runs = [], []
     for number in range(_RUNS):
         land_nothing_new(settings)
-        empty.append(_timed(settings))
+        empty.append(timed(settings))
         land_increment(settings, customers, touched, number)
-        runs.append(_timed(settings))
+        runs.append(timed(settings))
     accounts = land_increment(settings, customers, touched, _RUNS)
     before = _statistics(settings)
-    _timed(settings)
+    timed(settings)
     read, written, most_read = _moved(before, _statistics(settings))
     records = count_records(settings, accounts)
     middle = _median(runs)
@@ -130,7 +130,7 @@ def _median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
 
 
-def _timed(settings: Settings) -> dict[str, Any]:
+def timed(settings: Settings) -> dict[str, Any]:
     """Build what is due; seconds in all, by stage and by the slowest models."""
     watch = Stopwatch()
     begun = time.perf_counter()

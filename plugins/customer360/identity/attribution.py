@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from customer360.identity import devices
+from customer360.identity.changes import KEY_COLUMNS
 from customer360.identity.staged import RECORD_TYPES
+from customer360.identity.tables import by_index, temporary
 from customer360.warehouse import Connection, query
 
 DAY_US = 86_400_000_000
@@ -39,6 +41,7 @@ def attribute(
     _add_linked_to_orders(connection, schema)
     _work_out_own(connection, schema)
     _work_out_devices(connection, schema, list(device_ids), days=device_days, people=device_people)
+    connection.execute("analyze pg_temp.identity_work")
     connection.execute(
         query(
             f"""
@@ -53,17 +56,25 @@ def attribute(
 
 def _add_records_showing(connection: Connection, schema: str, keys: list[int]) -> None:
     if keys:
-        connection.execute(
-            query(
-                f"""
-                insert into pg_temp.identity_work (record_type, record_id, old_key, was_there)
-                select record_type, record_id, customer_key, true from {schema}.records
-                where customer_id_key = any (%(keys)s) or email_key = any (%(keys)s) or phone_key = any (%(keys)s)
-                on conflict do nothing
-                """
-            ),
-            {"keys": keys},
+        showing = " union all ".join(
+            f"""
+            select r.record_type, r.record_id, r.customer_key, true
+            from wanted inner join {schema}.records as r on r.{column} = wanted.key
+            """
+            for column in KEY_COLUMNS
         )
+        with by_index(connection):
+            connection.execute(
+                query(
+                    f"""
+                    with wanted as materialized (select unnest(%s::bigint[]) as key)
+                    insert into pg_temp.identity_work (record_type, record_id, old_key, was_there)
+                    {showing}
+                    on conflict do nothing
+                    """
+                ),
+                [keys],
+            )
 
 
 def _add_linked_to_orders(connection: Connection, schema: str) -> None:
@@ -84,10 +95,19 @@ def _add_linked_to_orders(connection: Connection, schema: str) -> None:
 
 def _work_out_own(connection: Connection, schema: str) -> None:
     """Customers by own identifiers or by the order; everything else is nobody's until its device says more."""
+    connection.execute("analyze pg_temp.identity_work")
+    temporary(
+        connection,
+        "identity_own",
+        """
+        record_type text, record_id text, anonymous_id text, customer_key bigint, rule text, order_id text,
+        primary key (record_type, record_id)
+        """,
+    )
     connection.execute(
         query(
             f"""
-            create temp table identity_own on commit drop as
+            insert into pg_temp.identity_own (record_type, record_id, anonymous_id, customer_key, rule, order_id)
             select
                 r.record_type, r.record_id, r.anonymous_id,
                 coalesce(c.customer_key, e.customer_key, p.customer_key, oc.customer_key, oe.customer_key,
@@ -112,6 +132,7 @@ def _work_out_own(connection: Connection, schema: str) -> None:
             """
         )
     )
+    connection.execute("analyze pg_temp.identity_own")
     connection.execute(
         query(
             f"""
@@ -181,13 +202,13 @@ def _work_out_devices(connection: Connection, schema: str, left: list[str], *, d
 
 
 def _write(connection: Connection, schema: str, outcome: Sequence[tuple[object, ...]]) -> None:
-    connection.execute(
+    temporary(
+        connection,
+        "identity_on_device",
         """
-        create temp table identity_on_device (
-            record_type text, record_id text, customer_key bigint, rule text, source_type text, source_id text,
-            old_key bigint
-        ) on commit drop
-        """
+        record_type text, record_id text, customer_key bigint, rule text, source_type text, source_id text,
+        old_key bigint, primary key (record_type, record_id)
+        """,
     )
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.identity_on_device from stdin") as copy:
         for row in outcome:

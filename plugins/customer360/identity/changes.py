@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from customer360.identity import key_map
 from customer360.identity.identifiers import STRONG_TYPES, Normaliser
 from customer360.identity.staged import RECORD_TYPES, select_staged
+from customer360.identity.tables import temporary
 from customer360.warehouse import Connection, query
 
 KEY_COLUMNS = ("customer_id_key", "email_key", "phone_key")
@@ -61,10 +62,7 @@ class _Staged(NamedTuple):
 
 def find_changes(connection: Connection, *, staging_schema: str, schema: str, normaliser: Normaliser) -> Changes:
     """Compare what ops.dirty names in staging and in identity. New identifiers get their keys."""
-    connection.execute(
-        "create temp table identity_dirty (record_type text, record_id text, primary key (record_type, record_id)) "
-        "on commit drop"
-    )
+    temporary(connection, "identity_dirty", "record_type text, record_id text, primary key (record_type, record_id)")
     connection.execute(
         "insert into pg_temp.identity_dirty select scope, key from ops.dirty where scope = any (%s)",
         [list(RECORD_TYPES)],
@@ -133,21 +131,22 @@ def apply(connection: Connection, schema: str, changes: Changes) -> None:
 
     ``pg_temp.identity_work`` then has a row per changed record, with the customer it had.
     """
-    connection.execute(
+    temporary(
+        connection,
+        "identity_work",
         """
-        create temp table identity_work (
-            record_type text, record_id text, old_key bigint, was_there boolean not null,
-            primary key (record_type, record_id)
-        ) on commit drop
-        """
+        record_type text, record_id text, old_key bigint, was_there boolean not null,
+        primary key (record_type, record_id)
+        """,
     )
-    connection.execute(
+    temporary(
+        connection,
+        "identity_shown",
         """
-        create temp table identity_shown (
-            record_type text, record_id text, is_there boolean, seen_at timestamptz, customer_id_key bigint,
-            email_key bigint, phone_key bigint, anonymous_id text, linked_order_id text
-        ) on commit drop
-        """
+        record_type text, record_id text, is_there boolean, seen_at timestamptz, customer_id_key bigint,
+        email_key bigint, phone_key bigint, anonymous_id text, linked_order_id text,
+        primary key (record_type, record_id)
+        """,
     )
     with connection.cursor() as cursor, cursor.copy("copy pg_temp.identity_shown from stdin") as copy:
         for key in changes.before.keys() | changes.after.keys():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from customer360.identity.tables import temporary
 from customer360.warehouse import Connection, query, scalar
 
 
 def remember(connection: Connection, schema: str) -> None:
     """Before everything is resolved anew: keep what was, in temporary tables, to compare with."""
-    _fresh(connection, "identity_records_before", "record_type text, record_id text, customer_key bigint")
-    _fresh(connection, "identity_customers_before", "like_customers", of=f"{schema}.customers")
+    temporary(connection, "identity_records_before", "record_type text, record_id text, customer_key bigint")
+    temporary(connection, "identity_customers_before", f"like {schema}.customers")
     connection.execute(
         query(
             "insert into pg_temp.identity_records_before "
@@ -16,6 +17,7 @@ def remember(connection: Connection, schema: str) -> None:
         )
     )
     connection.execute(query(f"insert into pg_temp.identity_customers_before select * from {schema}.customers"))
+    connection.execute("analyze pg_temp.identity_records_before, pg_temp.identity_customers_before")
 
 
 def compare(connection: Connection, schema: str) -> None:
@@ -51,18 +53,12 @@ def compare(connection: Connection, schema: str) -> None:
 
 def begin(connection: Connection) -> None:
     """Make the empty temporary tables that say what a resolution moved."""
-    _fresh(
+    temporary(
         connection,
         "identity_moved",
         "record_type text, record_id text, old_key bigint, new_key bigint, was_there boolean",
     )
-    _fresh(connection, "identity_touched", "customer_key bigint primary key")
-
-
-def _fresh(connection: Connection, name: str, columns: str, of: str | None = None) -> None:
-    connection.execute(query(f"drop table if exists pg_temp.{name}"))
-    layout = f"like {of}" if of else columns
-    connection.execute(query(f"create temp table {name} ({layout}) on commit drop"))
+    temporary(connection, "identity_touched", "customer_key bigint primary key")
 
 
 def write(connection: Connection, schema: str, *, run_id: int | None, decided_since: int) -> None:
@@ -74,7 +70,7 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
     Args:
         decided_since: decisions of operators after this one are what this run obeys for the first time.
     """
-    _fresh(
+    temporary(
         connection,
         "identity_present",
         "customer_key bigint primary key, before bigint, was_known boolean, present bigint, is_identified boolean",
@@ -91,8 +87,7 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
             [run_id],
         )
         return
-    connection.execute("analyze pg_temp.identity_touched")
-    connection.execute("analyze pg_temp.identity_moved")
+    connection.execute("analyze pg_temp.identity_touched, pg_temp.identity_moved")
     connection.execute(
         query(
             f"""
@@ -101,23 +96,24 @@ def write(connection: Connection, schema: str, *, run_id: int | None, decided_si
                 union
                 select c.customer_key from pg_temp.identity_touched as touched
                 inner join state.customer_key_crosswalk as c on c.present_customer_key = touched.customer_key
-            ),
-            latest as (
-                select distinct on (c.customer_key) c.customer_key, c.present_customer_key
-                from affected inner join state.customer_key_crosswalk as c using (customer_key)
-                order by c.customer_key, c.entry_id desc
             )
             insert into pg_temp.identity_present (customer_key, before, was_known, present, is_identified)
             select
-                a.customer_key, latest.present_customer_key, latest.customer_key is not null, i.customer_key,
+                a.customer_key, latest.present_customer_key, latest.entry_id is not null, i.customer_key,
                 i.customer_key is not null
             from affected as a
-            left join latest using (customer_key)
+            left join lateral (
+                select c.entry_id, c.present_customer_key from state.customer_key_crosswalk as c
+                where c.customer_key = a.customer_key
+                order by c.entry_id desc
+                limit 1
+            ) as latest on true
             left join {schema}.identifiers as i on i.identifier_key = a.customer_key
-            where latest.customer_key is not null or i.customer_key = a.customer_key
+            where latest.entry_id is not null or i.customer_key = a.customer_key
             """
         )
     )
+    connection.execute("analyze pg_temp.identity_present")
     connection.execute(
         query(
             f"""

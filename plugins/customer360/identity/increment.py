@@ -63,7 +63,13 @@ def _write_identifiers(connection: Connection, schema: str, around: Neighbourhoo
     new = {key: now for key, now in outcome.identifiers.items() if key not in around.stored}
     other = {key: now for key, now in outcome.identifiers.items() if key in around.stored and around.stored[key] != now}
     if gone:
-        connection.execute(query(f"delete from {schema}.identifiers where identifier_key = any (%s)"), [gone])
+        connection.execute(
+            query(
+                f"delete from {schema}.identifiers as i using unnest(%s::bigint[]) as gone (key)"
+                " where i.identifier_key = gone.key"
+            ),
+            [gone],
+        )
     if other:
         connection.execute(
             query(
@@ -116,7 +122,8 @@ def _write_customers(connection: Connection, schema: str, around: Neighbourhood,
         query(
             f"""
             with gone as (
-                delete from {schema}.customers where customer_key = any (%s) returning customer_key
+                delete from {schema}.customers as c using unnest(%s::bigint[]) as listed (key)
+                where c.customer_key = listed.key returning c.customer_key
             ),
             written as (
                 insert into {schema}.customers as c (customer_key, identifier_count, identity_confidence, first_seen_at)

@@ -132,7 +132,11 @@ def _find(connection: Connection, kinds: list[str], texts: list[str]) -> dict[tu
         """
         select w.identifier_type, w.identifier, m.customer_key
         from unnest(%s::text[], %s::text[]) as w (identifier_type, identifier)
-        inner join state.customer_key_map as m using (identifier_type, identifier)
+        cross join lateral (
+            select customer_key from state.customer_key_map
+            where identifier_type = w.identifier_type and identifier = w.identifier
+            limit 1 -- one by one through the index, whatever the planner knows of a map that has grown since
+        ) as m
         """,
         [kinds, texts],
     ).fetchall()
@@ -142,7 +146,13 @@ def _find(connection: Connection, kinds: list[str], texts: list[str]) -> dict[tu
 def kinds_of(connection: Connection, keys: Iterable[int]) -> dict[int, int]:
     """The type of each identifier, as its number in STRONG_TYPES, whether or not a record shows it at present."""
     rows = connection.execute(
-        "select customer_key, identifier_type from state.customer_key_map where customer_key = any (%s)", [list(keys)]
+        """
+        select m.customer_key, m.identifier_type from unnest(%s::bigint[]) as wanted (key)
+        cross join lateral (
+            select customer_key, identifier_type from state.customer_key_map where customer_key = wanted.key limit 1
+        ) as m
+        """,
+        [list(keys)],
     ).fetchall()
     numbers: dict[str, int] = {kind: number for number, kind in enumerate(STRONG_TYPES)}
     return {int(key): numbers[kind] for key, kind in rows}

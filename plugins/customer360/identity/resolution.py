@@ -95,7 +95,6 @@ def resolve(
         crosswalk.compare(connection, schema)
     _note_resolution(connection, schema, rules)
     crosswalk.write(connection, schema, run_id=run_id, decided_since=noted[1])
-    _look_up_by_index(connection, False)
     return _delta(connection, was_full=is_full)
 
 
@@ -107,22 +106,11 @@ def _resolve_increment(connection: Connection, how: dict[str, Any], *, decided_s
         return False
     try:
         with connection.transaction():
-            _look_up_by_index(connection, True)
             crosswalk.begin(connection)
             resolve_changes(connection, **how, decided_since=decided_since)
     except TooWideError:
         return False
     return True
-
-
-def _look_up_by_index(connection: Connection, only: bool) -> None:
-    """Keep the planner from reading whole tables for an increment, as it does where it lacks statistics.
-
-    After a first load the journal and the temporary tables have none, and a guess of too many rows costs most of an
-    increment's time. Undone by the rollback where the increment gives up.
-    """
-    for way in ("hashjoin", "mergejoin", "seqscan"):
-        connection.execute(query(f"set local enable_{way} = {'off' if only else 'default'}"))
 
 
 def _note_resolution(connection: Connection, schema: str, rules: str) -> None:

@@ -7,6 +7,8 @@ and filled, never dropped, since dbt's models may look at them. The journals and
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from customer360.errors import Customer360Error
 from customer360.identity.staged import RECORD_TYPES
@@ -170,3 +172,26 @@ def finish(connection: Connection, schema: str) -> None:
     create_indexes(connection, schema)
     for table in _KEYS:
         connection.execute(query(f"analyze {schema}.{table}"))
+
+
+def temporary(connection: Connection, name: str, columns: str) -> None:
+    """Create an empty temporary table that ends with the transaction, in place of one of that name.
+
+    Give it the key that its joins use, and analyze it once it is filled: without the two the planner loops over all of
+    it for each row of the other side, and the cost of an increment grows with the square of its size.
+    """
+    connection.execute(query(f"drop table if exists pg_temp.{name}"))
+    connection.execute(query(f"create temp table {name} ({columns}) on commit drop"))
+
+
+@contextmanager
+def by_index(connection: Connection) -> Iterator[None]:
+    """Let one statement look up its keys by index, although the planner would read the table.
+
+    For a list of keys joined to an indexed table, where one value is so frequent (a call box's phone) that the planner
+    takes every key for such a one. Never for a whole step: two lists without an index would be compared row by row.
+    """
+    switches = [f"enable_{way}" for way in ("hashjoin", "mergejoin", "seqscan")]
+    connection.execute("select set_config(name, 'off', true) from unnest(%s::text[]) as name", [switches])
+    yield
+    connection.execute("select set_config(name, 'on', true) from unnest(%s::text[]) as name", [switches])

@@ -22,7 +22,12 @@ from psycopg import sql
 
 from customer360 import warehouse
 from customer360.errors import Customer360Error
+<<<<<<< HEAD
 from customer360.models.fingerprint import contract_for_models
+=======
+from customer360.models import statements
+from customer360.models.results import FAILED, ModelResult, masked
+>>>>>>> speed
 from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse import Connection
 
@@ -45,6 +50,7 @@ _WHOLE_THREADS = max(2, os.cpu_count() or 2)
 
 
 @dataclass(frozen=True)
+<<<<<<< HEAD
 class ModelResult:
     """What one dbt node did in one call."""
 
@@ -58,6 +64,8 @@ class ModelResult:
 
 
 @dataclass(frozen=True)
+=======
+>>>>>>> speed
 class ModelTable:
     """A table that the models build, as its files declare it: what publication and documentation need to know."""
 
@@ -116,6 +124,10 @@ def run_models(
     arguments = ["run", "--select", *([select] if isinstance(select, str) else select)]
     if full_refresh:
         arguments.append("--full-refresh")
+    if not full_refresh and isinstance(select, str):
+        results = _run_kept(settings, select, dict(variables or {}), run_id, progress)
+        if results is not None:
+            return results
     return _call(settings, arguments, dict(variables or {}), run_id, progress)
 
 
@@ -153,8 +165,11 @@ def _call(
         _load_changed_seeds(settings, connection, manifest)
         _create_missing_daily_tables(connection, manifest)
         variables = {"published_tables": _published_tables(connection), **variables}
+        is_increment = _scoped_before(connection, manifest, arguments, variables)
         results, failure = _invoke(settings, manifest, arguments, variables, progress)
         _record(connection, run_id, results)
+        if is_increment and results and not failure:
+            _keep_increment(settings, connection, manifest, arguments[-1], variables, results)
     if failure:
         raise failure
     if not results:
@@ -166,6 +181,136 @@ def warm(settings: Settings) -> None:
     """Import dbt and parse the project now, so that the calls of this process and of its forks start at once."""
     with _one_call_at_a_time:
         _manifest(settings, "")
+
+
+def _run_kept(
+    settings: Settings,
+    select: str,
+    variables: dict[str, Any],
+    run_id: int | None,
+    progress: Callable[[ModelResult], None] | None,
+) -> list[ModelResult] | None:
+    """Run an increment by the statements that dbt ran before (:mod:`customer360.models.statements`); None without."""
+    if variables.get("schema_prefix"):
+        return None
+    with warehouse.connect("transformer", settings, autocommit=True) as connection:
+        key = _increment_key(settings, connection, select, variables)
+        increment = statements.kept(target_path(settings), _file_name(select), key, connection)
+        if increment is None:
+            return None
+
+        def finished(result: ModelResult) -> None:
+            _tell(result)
+            if progress:
+                progress(result)
+
+        results = statements.run(settings, increment.statements, threads=_THREADS, finished=finished)
+        _record(connection, run_id, results)
+    if statements.has_failed(results):
+        raise _failure(results, {one.model: Path(one.file) for one in increment.statements}, None)
+    return results
+
+
+def _increment_key(settings: Settings, connection: Connection, select: str, variables: Mapping[str, Any]) -> str:
+    """What an increment's text depends on besides what the models read: no value of the day may be among it."""
+    return statements.key_of(
+        PROJECT,
+        {
+            **{name: value for name, value in variables.items() if name != "as_of_on"},
+            **_given(settings),
+            "select": select,
+            "database": connection.info.dbname,
+            "published": _published_tables(connection),
+        },
+    )
+
+
+def _file_name(select: str) -> str:
+    return f"increment-{re.sub('[^a-z0-9]+', '-', select.lower())}"
+
+
+def _scoped_before(connection: Connection, manifest: Manifest, arguments: list[str], variables: dict[str, Any]) -> bool:
+    """Whether a model that is run now with a scope does the dirty keys alone: see the macro is_scoped."""
+    if "--full-refresh" in arguments or arguments[0] != "run" or len(arguments) != 3 or variables.get("schema_prefix"):
+        return False
+    return bool(
+        warehouse.scalar(
+            connection,
+            "select bool_and(to_regclass(name) is not null) from unnest(%s::text[]) as name",
+            [[f"{n.schema}.{n.name}" for n in manifest.nodes.values() if n.resource_type == "model" and _is_live(n)]],
+        )
+    )
+
+
+def _is_live(node: Any) -> bool:
+    return not {"staging", "live"}.isdisjoint(node.tags)
+
+
+def _keep_increment(
+    settings: Settings,
+    connection: Connection,
+    manifest: Manifest,
+    select: str,
+    variables: dict[str, Any],
+    results: Sequence[ModelResult],
+) -> None:
+    """Keep the statements that dbt has just run, if all of them do dirty keys alone."""
+    nodes = {node.name: node for node in manifest.nodes.values() if node.resource_type == "model"}
+    ran = {result.model for result in results}
+    published = variables["published_tables"]
+    if not all(
+        name in nodes
+        and _is_live(nodes[name])
+        and nodes[name].config.meta.get("scope")
+        and (name in published or not nodes[name].config.meta.get("moves"))
+        for name in ran
+    ):
+        return
+    # A daily table that no day has made yet is an empty one here; whether it is there is asked before each run.
+    read = {f"{node.schema}.{node.name}" for node in nodes.values() if {"live", "staging", "daily"} & set(node.tags)}
+    files = {name: _run_file(settings, nodes[name]) for name in ran}
+    texts = {name: file.read_text() for name, file in files.items()}
+    if (day := variables.get("as_of_on")) and any(f"'{day}'" in text for text in texts.values()):
+        return  # a text that names the day holds for that day alone
+    increment = statements.Increment(
+        tuple(
+            statements.Statement(
+                name,
+                f"{nodes[name].schema}.{name}",
+                texts[name],
+                tuple(sorted(_ancestors(manifest, nodes[name].unique_id) & ran)),
+                str(files[name]),
+            )
+            for name in sorted(ran)
+        ),
+        tuple(
+            statements.Seed(f"{node.schema}.{node.name}", _seed_comment(node))
+            for node in manifest.nodes.values()
+            if node.resource_type == "seed"
+        ),
+        tuple(sorted(read)),
+    )
+    key = _increment_key(
+        settings, connection, select, {name: v for name, v in variables.items() if name != "published_tables"}
+    )
+    statements.keep(target_path(settings), _file_name(select), key, increment)
+
+
+def _ancestors(manifest: Manifest, unique_id: str) -> set[str]:
+    """The names of all models that a model reads, directly or through others."""
+    found: set[str] = set()
+    waiting = [unique_id]
+    while waiting:
+        for parent in manifest.nodes[waiting.pop()].depends_on_nodes:
+            if parent.startswith("model.") and manifest.nodes[parent].name not in found:
+                found.add(manifest.nodes[parent].name)
+                waiting.append(parent)
+    return found
+
+
+def _run_file(settings: Settings, node: Any, schema_prefix: str = "") -> Path:
+    """Where dbt writes the SQL that it runs for a model."""
+    return target_path(settings, schema_prefix) / "run" / "customer360" / node.original_file_path
 
 
 def model_tables(settings: Settings, *, schema_prefix: str = "") -> list[ModelTable]:
@@ -321,15 +466,18 @@ def _invoke(
     outcome = _dbt(settings, manifest, arguments, variables, [on_event])
     if outcome.success:
         return results, None
-    return results, _failure(settings, manifest, results, outcome.exception, str(variables.get("schema_prefix", "")))
-
-
-_FAILED = {"error", "fail", "runtime error"}
+    prefix = str(variables.get("schema_prefix", ""))
+    files = {
+        node.name: _run_file(settings, node, prefix)
+        for node in manifest.nodes.values()
+        if node.resource_type == "model"
+    }
+    return results, _failure(results, files, outcome.exception)
 
 
 def _tell(result: ModelResult) -> None:
-    what = result.message if result.status in _FAILED else f"{result.rows_affected} rows"
-    level = logging.ERROR if result.status in _FAILED else logging.INFO
+    what = result.message if result.status in FAILED else f"{result.rows_affected} rows"
+    level = logging.ERROR if result.status in FAILED else logging.INFO
     _log.log(level, "%s: %s in %.2f s, %s", result.model, result.status, result.seconds, what)
 
 
@@ -347,6 +495,7 @@ def _result_of(event: Any) -> ModelResult:
     )
 
 
+<<<<<<< HEAD
 _sqlstates: dict[str, str] = {}
 """First line of an error of PostgreSQL -> its code, of the present call of dbt, which hands on the text alone."""
 
@@ -386,25 +535,22 @@ def masked(message: str) -> str:
     return re.sub(r'((?:syntax|value)[^:]*: )".*?"', r'\1"…"', text)
 
 
+=======
+>>>>>>> speed
 def _failure(
-    settings: Settings,
-    manifest: Manifest,
-    results: Sequence[ModelResult],
-    exception: BaseException | None,
-    schema_prefix: str,
+    results: Sequence[ModelResult], files: Mapping[str, Path], exception: BaseException | None
 ) -> ModelsFailedError:
-    first = next((result for result in results if result.status in _FAILED), None)
+    first = next((result for result in results if result.status in FAILED), None)
     if first is None:
         return ModelsFailedError(
             f"dbt stopped before the first model: {masked(str(exception))}", "Run `c360 status`.", results
         )
-    node = next((node for node in manifest.nodes.values() if node.name == first.model), None)
-    compiled = target_path(settings, schema_prefix) / "run" / "customer360" / (node.original_file_path if node else "")
     skipped = sum(result.status == "skipped" for result in results)
+    read = f"Read the SQL as it ran in {files[first.model]}; w" if first.model in files else "W"
     return ModelsFailedError(
         f"Model {first.model} failed: {first.message}"
         + (f" ({skipped} models that read it were skipped.)" if skipped else ""),
-        f"Read the SQL as it ran in {compiled}; what was due stays due, so that the next run does it.",
+        f"{read}hat was due stays due, so that the next run does it.",
         results,
     )
 
@@ -421,8 +567,13 @@ def _dbt(
     prefix = str(variables.get("schema_prefix", ""))
     given: dict[str, Any] = contract_for_models()
     environment = {"DO_NOT_TRACK": "1"}
+<<<<<<< HEAD
     if manifest is not None:  # parsing depends on prefix and contract alone, so that dbt's stored parse stays good
         given |= {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
+=======
+    if manifest is not None:  # parsing depends on the prefix alone, so that dbt's stored parse stays good
+        given = _given(settings)
+>>>>>>> speed
         environment = dbt_environment(settings)
     command = [
         *arguments,
@@ -441,6 +592,11 @@ def _dbt(
     if outcome.exception is not None and not isinstance(outcome.exception, Exception):
         raise outcome.exception  # Ctrl-C, or a task's time-out: dbtRunner would have swallowed it
     return outcome
+
+
+def _given(settings: Settings) -> dict[str, Any]:
+    """The variables that settings give."""
+    return {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
 
 
 def _drop_repeated_flags() -> None:

@@ -82,11 +82,13 @@ def record(
     connection.execute(
         sql.SQL(
             """
-            with batches (day, batch_id) as materialized ({batches})
+            with moving (day, batch_id) as ({batches}),
+            batches as (select day, max(batch_id) as batch_id from moving group by day)
             insert into ops.restatements (publication_id, table_name, key, figure, old_amount, new_amount, batch_id)
             select {publication}, {name}, m.{key}::text, figure, old_amount, new_amount, {batch}
             from {changes} as c join {target} as m using ({key})
             cross join lateral (values {figures}) as figures (figure, old_amount, new_amount)
+            left join batches on batches.day = m.{day}
             where not c.is_added and m.{day} < {today} and old_amount is distinct from new_amount
             """
         ).format(
@@ -94,13 +96,7 @@ def record(
             name=sql.Literal(table),
             key=sql.Identifier(restated.key),
             batches=sql.SQL(query(restated.batches or "select null::date, null::bigint")),
-            batch=sql.SQL(
-                query(
-                    f"(select max(batch_id) from batches where day = m.{restated.day})"
-                    if restated.batches
-                    else "c.batch_id"
-                )
-            ),
+            batch=sql.SQL("batches.batch_id" if restated.batches else "c.batch_id"),
             changes=changes,
             target=target,
             figures=figures,
