@@ -168,7 +168,7 @@ def published(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def test_a_reused_id_is_seen_and_called(settings: Settings, tmp_path: Path) -> None:
-    ours = {"status": "delivered", "total": "80.00", "email": "ada@shopa.test"}
+    ours: dict[str, Any] = {"status": "delivered", "total": "80.00", "email": "ada@shopa.test"}
     land(settings, tmp_path, "70-shop-a", order("1001", **ours), order("1002", email="bob@shopa.test"))
     build(settings, "test")
     assert found(settings, "id_conflict") == []
@@ -212,7 +212,7 @@ def test_only_another_record_is_a_conflict_of_ids(
 
 def test_ids_that_were_loaded_with_blanks_are_one_order(settings: Settings) -> None:
     """What version 1.0 has loaded: a blank belonged to an id then."""
-    same = {"email": "c@shop-a.test", "total": "10.00"}
+    same: dict[str, Any] = {"email": "c@shop-a.test", "total": "10.00"}
     load_all(settings, [order("PAD1", **same), order("PAD1   ", **same), order("\u3000PAD1", **same)])
     build(settings, "test")
     found = rows(settings, "select order_key, order_id, version_count, has_version_conflict from marts.fct_orders")

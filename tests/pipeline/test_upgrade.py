@@ -132,7 +132,7 @@ def restore(settings: Settings) -> None:
         "--dbname",
         target,
     ]
-    restored = subprocess.run([psql, *quietly], input=text, capture_output=True, check=False)
+    restored = subprocess.run(psql, input=text, capture_output=True, check=False)
     assert restored.returncode == 0, restored.stderr.decode()
     with tarfile.open(fileobj=io.BytesIO((MADE / "landing.tar.xz").read_bytes())) as tar:
         tar.extractall(settings.home, filter="data")

@@ -17,6 +17,8 @@ class ModelResult:
     seconds: float
     rows_affected: int | None
     message: str
+    sqlstate: str = ""
+    """PostgreSQL's code of the error, if the server refused it."""
 
 
 def masked(message: str) -> str:

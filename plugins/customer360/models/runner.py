@@ -22,12 +22,9 @@ from psycopg import sql
 
 from customer360 import warehouse
 from customer360.errors import Customer360Error
-<<<<<<< HEAD
-from customer360.models.fingerprint import contract_for_models
-=======
 from customer360.models import statements
+from customer360.models.fingerprint import contract_for_models
 from customer360.models.results import FAILED, ModelResult, masked
->>>>>>> speed
 from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse import Connection
 
@@ -50,22 +47,6 @@ _WHOLE_THREADS = max(2, os.cpu_count() or 2)
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
-class ModelResult:
-    """What one dbt node did in one call."""
-
-    model: str
-    status: str
-    seconds: float
-    rows_affected: int | None
-    message: str
-    sqlstate: str = ""
-    """PostgreSQL's code of the error, if the server refused it."""
-
-
-@dataclass(frozen=True)
-=======
->>>>>>> speed
 class ModelTable:
     """A table that the models build, as its files declare it: what publication and documentation need to know."""
 
@@ -495,7 +476,6 @@ def _result_of(event: Any) -> ModelResult:
     )
 
 
-<<<<<<< HEAD
 _sqlstates: dict[str, str] = {}
 """First line of an error of PostgreSQL -> its code, of the present call of dbt, which hands on the text alone."""
 
@@ -527,16 +507,6 @@ def _note_sqlstates() -> None:
     PostgresConnectionManager.exception_handler = noting  # type: ignore[method-assign, assignment]
 
 
-def masked(message: str) -> str:
-    """A database's error message without the values it quotes: they may be personal data."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    told = [line for line in lines if not re.match(r"(DETAIL|CONTEXT|LINE \d+|compiled code at|HINT)", line)]
-    text = " ".join(line for line in told if line != "^")
-    return re.sub(r'((?:syntax|value)[^:]*: )".*?"', r'\1"…"', text)
-
-
-=======
->>>>>>> speed
 def _failure(
     results: Sequence[ModelResult], files: Mapping[str, Path], exception: BaseException | None
 ) -> ModelsFailedError:
@@ -567,13 +537,8 @@ def _dbt(
     prefix = str(variables.get("schema_prefix", ""))
     given: dict[str, Any] = contract_for_models()
     environment = {"DO_NOT_TRACK": "1"}
-<<<<<<< HEAD
     if manifest is not None:  # parsing depends on prefix and contract alone, so that dbt's stored parse stays good
-        given |= {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
-=======
-    if manifest is not None:  # parsing depends on the prefix alone, so that dbt's stored parse stays good
-        given = _given(settings)
->>>>>>> speed
+        given |= _given(settings)
         environment = dbt_environment(settings)
     command = [
         *arguments,

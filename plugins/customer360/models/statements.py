@@ -140,7 +140,14 @@ def _run_one(connections: _Connections, statement: Statement) -> ModelResult:
                 rows = cursor.rowcount
     except psycopg.Error as error:
         told = masked(str(error.diag.message_primary or error))
-        return ModelResult(statement.model, "error", time.perf_counter() - began, None, f"Database Error: {told}")
+        return ModelResult(
+            statement.model,
+            "error",
+            time.perf_counter() - began,
+            None,
+            f"Database Error: {told}",
+            error.sqlstate or "",
+        )
     return ModelResult(statement.model, "success", time.perf_counter() - began, rows if rows >= 0 else None, "")
 
 
