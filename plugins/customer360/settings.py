@@ -168,6 +168,12 @@ class Settings:
         900,
         "A query of a gate that takes longer is ended; the expectation could not judge, and nothing is published.",
     )
+    writer_lease_seconds: float = _setting(
+        "C360_WRITER_LEASE_SECONDS",
+        30.0,
+        "A writer (build, daily pass, release, …) without a heartbeat for so long is taken to be dead, and another "
+        "takes over. One that ended on the same machine is noticed at once.",
+    )
     load_lease_seconds: float = _setting(
         "C360_LOAD_LEASE_SECONDS",
         300.0,

@@ -30,7 +30,7 @@ class Status:
     """The state of the pipeline at one moment. Every list is of plain rows, for --json."""
 
     writer: str
-    """Who holds the writer lock now; empty if nobody."""
+    """Who holds the lease of the writer now, and where; empty if it is free."""
     is_daily_due: bool
     is_whole_build_due: bool
     history_starts_on: date | None = None
@@ -57,7 +57,7 @@ def status(settings: Settings) -> Status:
     """Look at the landing zone, the ledger, the runs and the conditions of on-call. Reads only."""
     with warehouse.connect("owner", settings, autocommit=True) as connection:
         found = Status(
-            writer=warehouse.lock_holder(connection),
+            writer=warehouse.holder(connection),
             is_daily_due=wake.is_daily_due(settings),
             is_whole_build_due=not scalar(connection, "select exists (select from ops.live_build)")
             and scalar(connection, "select exists (select from ops.batches where claimed_at is not null)"),

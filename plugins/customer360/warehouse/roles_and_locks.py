@@ -1,4 +1,4 @@
-"""The warehouse: its roles, its connections, its migrations, and the lock that keeps one writer at a time.
+"""The warehouse: its roles, its connections and its migrations.
 
 Every step connects as the role whose right it needs (design: "Schemas in the warehouse"), so that a mistake in a
 step is a permission error and not a lost table.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, LiteralString, cast
@@ -19,7 +18,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
+from customer360.errors import ConfigurationError, WarehouseUnavailableError
 from customer360.settings import Settings
 from customer360.warehouse import embedded_server
 
@@ -33,23 +32,9 @@ SCHEMAS = (
 
 AIRFLOW_DATABASE = "airflow"
 
-# Advisory locks, by the number that names each in every session of the database; all stand here, as two of one number
-# would wait for each other. (A batch has a lock of its own in the ledger, by two numbers.)
-WRITER_LOCK = 360_001
-"""One writer (architecture, principle 8)."""
-_MIGRATION_LOCK = 360_002
-INCIDENTS_LOCK = 360_003
-"""One monitor enters what it found: two must not announce twice."""
-SNAPSHOTS_LOCK = 360_004
-"""One fit or evaluation at a time: they share the scratch schemas."""
-
 NO_MERGE_JOIN = "enable_mergejoin=off"
 """A setting for gates and for work on few keys. By its histogram, which ends before the newest keys, the planner
 expects a merge join to stop early; it walks the whole index (docs/decisions/0014)."""
-
-
-class WriterBusyError(Customer360Error):
-    """Another build, daily refresh, erasure or release holds the writer lock."""
 
 
 def query(text: str) -> LiteralString:
@@ -85,20 +70,27 @@ def connect(
     Raises:
         WarehouseUnavailableError: nothing answers, or the password is refused.
     """
-    return _open(url(role, settings), autocommit=autocommit, application_name=application_name)
+    tag = session_tag()
+    name = f"{application_name[: _NAME_LENGTH - len(tag) - 1]} {tag}" if tag else application_name
+    return open_url(url(role, settings), autocommit=autocommit, application_name=name)
 
 
 def admin(settings: Settings, *, database: str | None = None) -> Connection:
     """An autocommit connection of the server's administrator, for the set-up and for tests."""
     parts = urlsplit(_admin_url(settings))
     target = urlunsplit(parts._replace(path=f"/{database}")) if database else urlunsplit(parts)
-    return _open(target, autocommit=True, application_name="customer360 set-up")
+    return open_url(target, autocommit=True, application_name="customer360 set-up")
 
 
-def _open(target: str, *, autocommit: bool, application_name: str) -> Connection:
+def open_url(target: str, *, autocommit: bool, application_name: str) -> Connection:
+    """Open a connection to a URL that :func:`url` gave. Raises what :func:`connect` does."""
     try:
         return psycopg.connect(
-            target, autocommit=autocommit, application_name=application_name, connect_timeout=10, keepalives_idle=30
+            target,
+            autocommit=autocommit,
+            application_name=application_name,
+            connect_timeout=10,
+            keepalives_idle=30,
         )
     except psycopg.OperationalError as error:
         where = urlsplit(target)
@@ -110,43 +102,25 @@ def _open(target: str, *, autocommit: bool, application_name: str) -> Connection
 
 
 @contextlib.contextmanager
-def writer_lock(settings: Settings, *, wait_seconds: float = 600, who: str = "customer360") -> Iterator[Connection]:
-    """Hold the one-writer lock (architecture, principle 8) for as long as the block runs.
+def tagged(tag: str) -> Iterator[None]:
+    """While the block runs, sessions that this process opens carry ``tag`` at the end of their application name.
 
-    The lock belongs to a session of its own: if this process is killed, the server frees it.
-
-    Raises:
-        WriterBusyError: another writer did not finish in ``wait_seconds``; the message names it.
+    A process holds one lease at a time: whoever takes that over finds the sessions of the old holder by the tag.
     """
-    with connect("owner", settings, autocommit=True, application_name=f"customer360 writer: {who}") as connection:
-        deadline = time.monotonic() + wait_seconds
-        while not _try_lock(connection):
-            if time.monotonic() > deadline:
-                holder = lock_holder(connection) or "Another writer"
-                raise WriterBusyError(
-                    f"{holder} has been writing for longer than {wait_seconds:.0f} s.",
-                    "Run `c360 status` to see it; this run's work stays pending and the next run does it.",
-                )
-            time.sleep(0.05)
-        yield connection
+    _tags.append(tag)
+    try:
+        yield
+    finally:
+        _tags.remove(tag)
 
 
-def _try_lock(connection: Connection) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s)", [WRITER_LOCK]).fetchone()
-    return bool(row and row[0])
+def session_tag() -> str:
+    """The tag of the sessions that are opened now; empty without a lease."""
+    return _tags[-1] if _tags else ""
 
 
-def lock_holder(connection: Connection) -> str:
-    """Who holds the writer lock now, as a person would name it; empty if nobody does."""
-    row = connection.execute(
-        """
-        select a.application_name, a.pid from pg_locks as l join pg_stat_activity as a using (pid)
-        where l.locktype = 'advisory' and l.granted and l.objid = %s and l.database = (
-            select oid from pg_database where datname = current_database())
-        """,
-        [WRITER_LOCK],
-    ).fetchone()
-    return f"{row[0]} (server process {row[1]})" if row else ""
+_tags: list[str] = []
+_NAME_LENGTH = 63  # PostgreSQL cuts longer application names
 
 
 def set_up(settings: Settings) -> None:
@@ -273,7 +247,7 @@ _SCHEMA_OWNERS: dict[str, Role] = {
 
 _ROLE_SETTINGS = (
     "grant pg_read_all_stats to owner",
-    # A reader sees one publication within a transaction (architecture, principle 9).
+    # A reader sees one publication within a transaction (design, principle 9).
     "alter role bi_reader set default_transaction_isolation = 'repeatable read'",
     "alter role pii_reader set default_transaction_isolation = 'repeatable read'",
     "alter role bi_reader set default_transaction_read_only = on",
@@ -282,6 +256,8 @@ _ROLE_SETTINGS = (
     "alter role bi_reader set search_path = marts, ops",
     "alter role pii_reader set search_path = marts, marts_pii, ops",
 )
+
+_MIGRATION_LOCK = 360_002
 
 # (role, privileges on tables, schemas). A schema's owner needs no grant. Renewed after each migration.
 _GRANTS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
@@ -296,6 +272,13 @@ _GRANTS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
     ("owner", "select", ("staging", "identity", "intermediate", "candidate", "marts", "marts_pii")),
 )
 
+# What is granted more narrowly than by schema. A publication locks the lease's row, for which the right to change any
+# one column is needed.
+_NARROWED = (
+    "revoke insert, update, delete on ops.leases from loader, transformer, publisher",
+    "grant update (heartbeat_at) on ops.leases to publisher",
+)
+
 
 def _grant(connection: Connection) -> None:
     for role, privileges, schemas in _GRANTS:
@@ -307,6 +290,8 @@ def _grant(connection: Connection) -> None:
             if "insert" in privileges:
                 connection.execute(query(f"grant usage on all sequences in schema {schema} to {role}"))
                 connection.execute(query(f"{defaults} usage on sequences to {role}"))
+    for statement in _NARROWED:
+        connection.execute(query(statement))
 
 
 def scalar(connection: Connection, statement: str, parameters: Any = None) -> Any:
