@@ -7,6 +7,7 @@ from them and a test fails when the two differ.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from functools import cache
@@ -36,8 +37,15 @@ class Settings:
     warehouse_url: str = _setting(
         "C360_WAREHOUSE_URL",
         "",
-        "URL of a PostgreSQL >= 15 of your own, as a role that may create roles and schemas "
-        "(postgresql://user:password@host:port/database). Empty: the embedded server.",
+        "URL of a PostgreSQL >= 15 of your own (postgresql://user:password@host:port/database), as a role with "
+        "CREATEROLE and CREATEDB that owns the database. Only the set-up and `c360 access` need user and password. "
+        "Empty: the embedded server.",
+    )
+    role_prefix: str = _setting(
+        "C360_ROLE_PREFIX",
+        "c360_",
+        "What the names of this installation's roles and of Airflow's database begin with in the server; another for "
+        "each installation on one server. Small letters, digits and _.",
     )
     database: str = _setting("C360_DATABASE", "customer360", "Name of the warehouse's database in the embedded server.")
     landing: str = _setting(
@@ -168,6 +176,24 @@ class Settings:
         900,
         "A query of a gate that takes longer is ended; the expectation could not judge, and nothing is published.",
     )
+    reader_connections: int = _setting(
+        "C360_READER_CONNECTIONS", 10, "How many connections each reader's log-in may have open at once."
+    )
+    reader_statement_seconds: int = _setting(
+        "C360_READER_STATEMENT_SECONDS", 1800, "A reader's query that runs for longer is ended."
+    )
+    reader_idle_transaction_seconds: int = _setting(
+        "C360_READER_IDLE_TRANSACTION_SECONDS", 600, "A reader's transaction that idles for longer is ended."
+    )
+    reader_idle_seconds: int = _setting(
+        "C360_READER_IDLE_SECONDS", 43_200, "A reader's connection that idles for longer is ended."
+    )
+    reader_temp_file_mb: int = _setting(
+        "C360_READER_TEMP_FILE_MB",
+        4096,
+        "How much disk a reader's session may use for sorting and joining, in MB. A server of your own must let the "
+        "set-up say so: grant set on parameter temp_file_limit to its role.",
+    )
     writer_lease_seconds: float = _setting(
         "C360_WRITER_LEASE_SECONDS",
         30.0,
@@ -225,6 +251,11 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
             f"C360_BUSINESS_TIMEZONE is {settings.business_timezone!r}, which is not an IANA time zone.",
             "Set it to a name such as Europe/Berlin, or unset it for UTC.",
         ) from error
+    if not re.fullmatch(r"([a-z_][a-z0-9_]{0,15})?", settings.role_prefix):
+        raise ConfigurationError(
+            f"C360_ROLE_PREFIX is {settings.role_prefix!r}; it may have up to 16 small letters, digits and _.",
+            "Set it to a prefix such as shop2_, or unset it for c360_.",
+        )
     if len(settings.reporting_currency) != 3 or not settings.reporting_currency.isalpha():
         raise ConfigurationError(
             f"C360_REPORTING_CURRENCY is {settings.reporting_currency!r}, which is not a three-letter ISO 4217 code.",

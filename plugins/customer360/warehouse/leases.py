@@ -30,8 +30,9 @@ import psycopg
 
 from customer360.errors import Customer360Error, WarehouseUnavailableError
 from customer360.settings import Settings
-from customer360.warehouse import roles_and_locks
-from customer360.warehouse.roles_and_locks import Connection, Role, connect, query
+from customer360.warehouse import agreement, connections
+from customer360.warehouse.connections import connect
+from customer360.warehouse.server import Connection, Role, open_url, query
 
 logger = logging.getLogger(__name__)
 
@@ -81,8 +82,10 @@ def writer_lock(settings: Settings, *, wait_seconds: float = 600, who: str = "cu
     Raises:
         WriterBusyError: another writer did not finish in ``wait_seconds``; the message names it.
         RunFencedError: the lease was taken over while the block ran.
+        ConfigurationError: this process has another time zone or currency than the warehouse.
     """
     with lease(settings, WRITER, who=who, wait_seconds=wait_seconds) as held:
+        agreement.check(held.connection, settings)
         yield held
 
 
@@ -94,12 +97,12 @@ def lease(settings: Settings, name: str, *, who: str, wait_seconds: float) -> It
         token = _acquire(settings, connection, name, who, wait_seconds)
         held = Lease(name, token, connection)
         done = threading.Event()
-        target = roles_and_locks.url("owner", settings)
+        target = connections.url("owner", settings)
         seconds = settings.writer_lease_seconds / _BEATS_PER_LEASE
         beat = threading.Thread(target=_beat, args=(held, target, seconds, done), daemon=True, name=f"{name} lease")
         beat.start()
         try:
-            with roles_and_locks.tagged(_tag(name, token)):
+            with connections.tagged(_tag(name, token)):
                 yield held
         except (KeyboardInterrupt, psycopg.OperationalError) as error:
             if held.lost.is_set() or not _is_held_by(target, name, token):
@@ -204,7 +207,7 @@ def _beat(held: Lease, target: str, every_seconds: float, done: threading.Event)
     while not done.wait(every_seconds):
         try:
             if connection is None:
-                connection = roles_and_locks.open_url(target, autocommit=True, application_name="customer360 heartbeat")
+                connection = open_url(target, autocommit=True, application_name="customer360 heartbeat")
                 connection.prepare_threshold = None
             renewed = connection.execute(
                 "update ops.leases set heartbeat_at = clock_timestamp() "
@@ -235,7 +238,7 @@ def _release(connection: Connection, target: str, name: str, token: int) -> None
     except psycopg.Error:
         with (
             contextlib.suppress(psycopg.Error, WarehouseUnavailableError),
-            roles_and_locks.open_url(target, autocommit=True, application_name="customer360 lease") as other,
+            open_url(target, autocommit=True, application_name="customer360 lease") as other,
         ):
             other.execute(statement, [name, token])
 
@@ -250,7 +253,7 @@ def _is_held(connection: Connection, name: str, token: int) -> bool:
 def _is_held_by(target: str, name: str, token: int) -> bool:
     """The same, asked in a session of its own; true if nothing answers, for then nothing says that it was lost."""
     try:
-        with roles_and_locks.open_url(target, autocommit=True, application_name="customer360 lease") as connection:
+        with open_url(target, autocommit=True, application_name="customer360 lease") as connection:
             return _is_held(connection, name, token)
     except (psycopg.Error, WarehouseUnavailableError):
         return True
@@ -276,9 +279,7 @@ def _end_sessions(settings: Settings, tag: str) -> None:
 
 
 def _untagged(role: Role, settings: Settings) -> Connection:
-    return roles_and_locks.open_url(
-        roles_and_locks.url(role, settings), autocommit=True, application_name="customer360 lease"
-    )
+    return open_url(connections.url(role, settings), autocommit=True, application_name="customer360 lease")
 
 
 def _fenced(name: str) -> RunFencedError:

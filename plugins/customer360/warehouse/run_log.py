@@ -20,7 +20,7 @@ import psycopg
 from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.settings import Settings
-from customer360.warehouse import Connection, Lease, query
+from customer360.warehouse import Connection, Lease, agreement, query
 from customer360.warehouse.leases import RunFencedError as RunFencedError
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ def recorded(
     """
     with warehouse.writer_lock(settings, wait_seconds=wait_seconds, who=f"{kind} by {trigger}") as lease:
         lock = lease.connection
+        agreement.adopt(lock, settings, only_missing=True)
         _close_dead_runs(lock)
         run_id = warehouse.scalar(
             lock,
