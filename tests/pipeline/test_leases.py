@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
 from customer360 import warehouse
+from customer360.errors import WarehouseUnavailableError
 from customer360.settings import Settings
 
 HOLD = """
@@ -175,9 +183,83 @@ def test_the_lease_is_held_through_a_server_that_restarts_in_between(settings: S
         pass
 
 
+@pytest.fixture
+def pooled(settings: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """The same warehouse through PgBouncer in transaction mode, with two connections for everybody."""
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("no PgBouncer here: apt-get install pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="c360-pool-"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    direct = urlsplit(warehouse.url("owner", settings))
+    kept = json.loads((settings.home / "roles.json").read_text())["passwords"]
+    (folder / "users.txt").write_text("".join(f'"{name}" "{password}"\n' for name, password in kept.items()))
+    (folder / "pgbouncer.ini").write_text(
+        f"""
+        [databases]
+        {settings.database} = host=127.0.0.1 port={direct.port} pool_size=2
+        [pgbouncer]
+        listen_addr = 127.0.0.1
+        listen_port = {port}
+        unix_socket_dir =
+        auth_type = scram-sha-256
+        auth_file = {folder / "users.txt"}
+        pool_mode = transaction
+        logfile = {folder / "log"}
+        """.replace("        ", "")
+    )
+    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    for path in (folder, *folder.iterdir()):
+        if user:
+            shutil.chown(path, user, user)
+    process = subprocess.Popen(
+        [program, "-q", str(folder / "pgbouncer.ini")], user=user, group=user, extra_groups=[] if user else None
+    )
+    try:
+        pooled = settings.with_(warehouse_url=f"postgresql://127.0.0.1:{port}/{settings.database}")
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                warehouse.connect("owner", pooled).close()
+                break
+            except WarehouseUnavailableError:
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.1)
+        yield pooled
+    finally:
+        process.terminate()
+        process.wait(20)
+        shutil.rmtree(folder)
+
+
+def test_the_lease_holds_through_a_pooler_in_transaction_mode(settings: Settings, pooled: Settings) -> None:
+    """Every statement may run in another session, which knows no lock and no prepared statement of the last."""
+    hasty = pooled.with_(writer_lease_seconds=1.0)
+    with warehouse.writer_lock(hasty, who="build through a pooler") as lease:
+        for _ in range(20):
+            lease.check()
+        time.sleep(2)
+        with pytest.raises(warehouse.WriterBusyError, match="build through a pooler"):
+            take(pooled)
+        with pytest.raises(warehouse.WriterBusyError, match="build through a pooler"):
+            take(settings)
+        with warehouse.connect("publisher", pooled) as publisher:
+            assert warehouse.hold_token(publisher, lease.token)
+        lease.check()
+    take(settings)
+    take(pooled)
+
+
+def take(settings: Settings) -> None:
+    with warehouse.writer_lock(settings, wait_seconds=0.3):
+        pass
+
+
 def test_no_code_takes_a_lock_that_any_reader_could_take() -> None:
     package = Path(warehouse.__file__).parents[1]
-    modules = [path for path in package.rglob("*.py") if path.name != "roles_and_locks.py"]
+    modules = list(package.rglob("*.py"))
     assert len(modules) > 100
     assert [path.name for path in modules if "advisory_lock" in path.read_text()] == []
     assert [path.name for path in modules if "advisory_xact" in path.read_text()] == []

@@ -100,7 +100,7 @@ def set_up(settings: Settings, *, adopt: bool) -> bool:
             with admin(settings, database="postgres") as connection:
                 _create_database(connection, settings.database)
         with admin(settings) as connection:
-            _check_version(connection)
+            check_version(connection.info.server_version)
             _check_rights(connection)
             is_first = "installation" not in credentials(settings)
             installation = _make_roles(connection, settings, adopt=adopt)
@@ -123,8 +123,8 @@ def _alone(settings: Settings) -> Iterator[None]:
 # ---- what the server must give --------------------------------------------------------------------------------------
 
 
-def _check_version(connection: Connection) -> None:
-    version = connection.info.server_version
+def check_version(version: int) -> None:
+    """Refuse a server, by the number of its version as libpq gives it, that lacks what the set-up uses."""
     if version < OLDEST_SERVER * 10_000:
         raise ConfigurationError(
             f"The server is PostgreSQL {version // 10_000}; customer360 needs {OLDEST_SERVER} or later.",
