@@ -37,7 +37,7 @@ from customer360.warehouse.server import Connection, Role, open_url, query
 logger = logging.getLogger(__name__)
 
 WRITER = "writer"
-"""Build, daily pass, erasure, release and publication: one at a time (design, principle 8)."""
+"""Build, daily pass, erasure, release and publication: one at a time (architecture, principle 8)."""
 SNAPSHOTS = "snapshots"
 """One fit or evaluation at a time: they share the scratch schemas."""
 
@@ -77,7 +77,7 @@ class Lease:
 
 @contextlib.contextmanager
 def writer_lock(settings: Settings, *, wait_seconds: float = 600, who: str = "customer360") -> Iterator[Lease]:
-    """Hold the one-writer lease (design, principle 8) for as long as the block runs.
+    """Hold the one-writer lease (architecture, principle 8) for as long as the block runs.
 
     Raises:
         WriterBusyError: another writer did not finish in ``wait_seconds``; the message names it.
