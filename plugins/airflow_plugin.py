@@ -31,11 +31,25 @@ async def pages(
     await application()(scope, receive, send)
 
 
+class DoorOfTheServer:
+    """The middleware, imported where a server is made: every Airflow process loads this module."""
+
+    def __init__(self, app: Any) -> None:
+        from customer360.airflow.door import Door
+
+        self._door = Door(app)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request on, or answer it."""
+        await self._door(scope, receive, send)
+
+
 class Customer360Plugin(AirflowPlugin):
     """Registers the pages and the links."""
 
     name = "customer360"
     fastapi_apps: ClassVar[list[Any]] = [{"app": pages, "url_prefix": PREFIX, "name": "customer360"}]
+    fastapi_root_middlewares: ClassVar[list[Any]] = [{"middleware": DoorOfTheServer, "name": "customer360 door"}]
     external_views: ClassVar[list[Any]] = [
         {
             "name": "On call",

@@ -63,7 +63,10 @@ def _own_database(embedded: Settings, folder: Path) -> Iterator[Settings]:
     with warehouse.admin(embedded, database="postgres") as connection:
         connection.execute(warehouse.query(f"create database {name} template c360_template strategy file_copy"))
         connection.execute(
-            warehouse.query(f"grant create, connect, temporary on database {name} to owner, transformer")
+            warehouse.query(
+                f"grant create, connect, temporary on database {name} to "
+                f"{warehouse.role_name('owner', embedded)}, {warehouse.role_name('transformer', embedded)}"
+            )
         )
     landing = folder / "landing"
     landing.mkdir()

@@ -66,6 +66,7 @@ _WEBHOOK = Url(("https", "http"), "https://hooks.example.org/services/token")
 _MAIL_SERVER = Url(("smtp", "smtps"), "smtp://user:password@mail.example.org:587")
 # PostgreSQL cuts a name at 63 bytes, and Airflow's database is named after this one.
 _DATABASE = Matching(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,50}", "up to 51 letters, digits, _ and -", "customer360")
+_ROLE_PREFIX = Matching(r"[a-z_][a-z0-9_]{0,15}", "up to 16 of a-z, 0-9 and _, no digit first", "shop2_")
 _CURRENCY = OneOf(CURRENCIES, "an ISO 4217 code of docs/feeds.md in capitals, such as EUR", "EUR")
 # The uninhabited ones have no numbering plan: with them every number without a country code would be unreadable.
 WITHOUT_PHONES = frozenset({"AQ", "BV", "GS", "HM", "PN", "TF", "UM"})
@@ -100,9 +101,15 @@ class Settings(BaseSettings):
     )
     warehouse_url: Annotated[str, _WAREHOUSE] = _setting(
         "",
-        "URL of a PostgreSQL >= 15 of your own, as a role that may create roles and schemas "
-        "(postgresql://user:password@host:port/database). Empty: the embedded server.",
+        "URL of a PostgreSQL >= 15 of your own (postgresql://user:password@host:port/database), as a role with "
+        "CREATEROLE and CREATEDB that owns the database. Only the set-up and `c360 access` need user and password. "
+        "Empty: the embedded server.",
         is_secret=True,
+    )
+    role_prefix: Annotated[str, _ROLE_PREFIX] = _setting(
+        "c360_",
+        "What the names of this installation's roles and of Airflow's database begin with in the server; another for "
+        "each installation on one server.",
     )
     database: Annotated[str, _DATABASE] = _setting(
         "customer360", "Name of the warehouse's database in the embedded server."
@@ -236,6 +243,28 @@ class Settings(BaseSettings):
     gate_timeout_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
         900,
         "A query of a gate that takes longer is cancelled; its expectation counts as failed, and nothing is published.",
+    )
+    reader_connections: Annotated[int, Whole(1, 10_000)] = _setting(
+        10, "How many connections each reader's log-in may have open at once."
+    )
+    reader_statement_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
+        1800, "A reader's query that runs for longer is ended."
+    )
+    reader_idle_transaction_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
+        600, "A reader's transaction that idles for longer is ended."
+    )
+    reader_idle_seconds: Annotated[int, Whole(1, 864_000)] = _setting(
+        43_200, "A reader's connection that idles for longer is ended."
+    )
+    reader_temp_file_mb: Annotated[int, Whole(1, 100_000_000)] = _setting(
+        4096,
+        "How much disk a reader's session may use for sorting and joining, in MB. A server of your own must let the "
+        "set-up say so: grant set on parameter temp_file_limit to its role.",
+    )
+    writer_lease_seconds: Annotated[float, Number(0.1, 86_400)] = _setting(
+        30.0,
+        "A writer (build, daily pass, release, …) without a heartbeat for so long is taken to be dead, and another "
+        "takes over. One that ended on the same machine is noticed at once.",
     )
     load_lease_seconds: Annotated[float, Number(0.1, 86_400)] = _setting(
         300.0,

@@ -69,7 +69,7 @@ def has_unbuilt(settings: Settings, feed: str) -> bool:
 def _unbuilt_feeds(settings: Settings) -> tuple[str, ...]:
     """Feeds whose loaded batches nobody builds: overlooked ones at once, those of a failed build after its pause."""
     with warehouse.connect("owner", settings, autocommit=True) as connection:
-        if warehouse.lock_holder(connection):
+        if warehouse.holder(connection):
             return ()  # a build is at work; the next sweep sees what it has left
         rows = connection.execute(
             """

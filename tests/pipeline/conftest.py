@@ -29,7 +29,10 @@ def copy_of(original: Settings, landing: Path) -> Iterator[Settings]:
         )
         connection.execute(warehouse.query(f"create database {name} template {original.database} strategy file_copy"))
         connection.execute(
-            warehouse.query(f"grant create, connect, temporary on database {name} to owner, transformer")
+            warehouse.query(
+                f"grant create, connect, temporary on database {name} to "
+                f"{warehouse.role_name('owner', original)}, {warehouse.role_name('transformer', original)}"
+            )
         )
     landing.mkdir(exist_ok=True)
     yield original.with_(database=name, landing=str(landing))

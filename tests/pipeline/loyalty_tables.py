@@ -32,13 +32,14 @@ _TABLES = """
         cooldown_days integer);
     create table intermediate.int_purchase_cadences__measured (customer_key bigint primary key, last_purchase_on date);
     create table intermediate.int_population_statistics__measured (statistic text, value double precision);
-    grant select on all tables in schema identity, candidate, staging, intermediate to owner, publisher;
+    grant select on all tables in schema identity, candidate, staging, intermediate to {owner}, {publisher};
 """
 
 
 def create(settings: Settings) -> None:
     """Create the tables, empty."""
-    execute(settings, _TABLES)
+    roles = {name: warehouse.role_name(name, settings) for name in warehouse.STEPS}
+    execute(settings, _TABLES.replace("{owner}", roles["owner"]).replace("{publisher}", roles["publisher"]))
 
 
 def execute(settings: Settings, statements: str) -> None:

@@ -121,7 +121,8 @@ def watched() -> Iterator[Watch]:
             with connection.transaction(force_rollback=True):
                 own = psycopg.Cursor(connection)
                 execute(own, (_EXPLAIN + bare).encode())
-                watch.statements.append(_examined(_caller(), bare, own.fetchone()[0]))
+                (plan,) = own.fetchone() or (None,)
+                watch.statements.append(_examined(_caller(), bare, plan))
         return execute(cursor, statement, params, **options)
 
     class Explaining(psycopg2.extensions.cursor):

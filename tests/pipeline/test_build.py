@@ -7,9 +7,11 @@ from decimal import Decimal
 
 import pytest
 
+from customer360 import warehouse
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
+from customer360.warehouse import agreement
 from tests.pipeline.shop import load_all, order, rows, session, ticket
 
 
@@ -59,6 +61,11 @@ def test_a_past_day_gets_a_schema_of_its_own_and_marts_stay(settings: Settings) 
     assert schemas == [("asof_20260311",)]
 
 
+def adopt(settings: Settings) -> None:
+    with warehouse.connect("owner", settings, autocommit=True) as connection:
+        agreement.adopt(connection, settings)
+
+
 def test_another_time_zone_or_reporting_currency_builds_everything_anew(settings: Settings) -> None:
     late = {"ordered_at": "2024-06-01T23:30:00Z", "updated_at": "2024-06-02T00:00:00Z"}
     load_all(settings, [order("o1", customer_id="c1", total="10.00", currency="EUR") | late])
@@ -66,11 +73,14 @@ def test_another_time_zone_or_reporting_currency_builds_everything_anew(settings
     placed = "select ordered_on::text, total_amount from marts.fct_orders"
     assert rows(settings, placed) == [("2024-06-01", Decimal("10.824"))]
     berlin = settings.with_(business_timezone="Europe/Berlin")
+    adopt(berlin)
     assert build(berlin, "test").kind == "build"
     assert rows(settings, placed) == [("2024-06-02", Decimal("10.824"))]
     assert rows(settings, "select revenue_on::text from marts.fct_daily_revenue") == [("2024-06-02",)]
     assert build(berlin, "test").state == "idle"
-    build(berlin.with_(reporting_currency="EUR"), "test")
+    euro = berlin.with_(reporting_currency="EUR")
+    adopt(euro)
+    build(euro, "test")
     assert rows(settings, placed) == [("2024-06-02", Decimal(10))]
     assert rows(settings, "select gross_amount from marts.customer_360") == [(Decimal(10),)]
     assert rows(settings, "select kind from ops.publications order by publication_id") == [("rebuild",)] * 3

@@ -28,7 +28,7 @@ CANDIDATE = """
     create table candidate.customer_360 (customer_key bigint, tier text, order_count bigint, net_amount numeric(18,4));
     create table candidate.customer_loyalty (customer_key bigint, lifecycle_stage text);
     create table candidate.customer_churn (customer_key bigint, churn_band text);
-    grant select on all tables in schema candidate to owner
+    grant select on all tables in schema candidate to {owner}
 """
 PERIODS = """
     select customer_key, tier, order_count, net_amount::int, valid_from_on::text, valid_to_on::text, closed_because
@@ -55,7 +55,7 @@ def know(settings: Settings, **customers: tuple[str, int, int]) -> None:
 @pytest.fixture
 def shop(settings: Settings) -> Settings:
     """A warehouse with the tables that the journal is made from, empty."""
-    execute(settings, CANDIDATE)
+    execute(settings, CANDIDATE.replace("{owner}", warehouse.role_name("owner", settings)))
     return settings
 
 

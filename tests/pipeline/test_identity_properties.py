@@ -59,7 +59,12 @@ def shop(embedded: Settings) -> Iterator[Shop]:
     """One warehouse for all examples of the module: each empties it first."""
     with warehouse.admin(embedded, database="postgres") as connection:
         connection.execute(query("create database identity_properties template c360_template strategy file_copy"))
-        connection.execute(query("grant create, connect, temporary on database identity_properties to transformer"))
+        connection.execute(
+            query(
+                "grant create, connect, temporary on database identity_properties to "
+                + warehouse.role_name("transformer", embedded)
+            )
+        )
     scratch = embedded.with_(database="identity_properties")
     with open_shop(scratch) as opened:
         yield opened

@@ -262,7 +262,7 @@ def test_a_run_that_was_taken_over_cannot_publish(published: Settings) -> None:
     do(published, "update candidate.fct_orders set total_amount = 100")
     dirty(published, order=["o1"])
     with run_log.recorded(published, "build", "paused") as paused:
-        paused.lock.execute("select pg_advisory_unlock_all()")  # as when its session is cut
+        warehouse.end_holder(published)
         with run_log.recorded(published, "build", "next"):
             pass
         with pytest.raises(run_log.RunFencedError):

@@ -89,3 +89,13 @@ def test_the_image_pins_the_same_uv_as_the_makefile() -> None:
     assert pinned
     assert used
     assert pinned[1] == used[1]
+
+
+def test_only_set_up_and_the_server_know_the_administrators_password(services: dict[str, Any]) -> None:
+    knowing = {name for name, service in services.items() if "PASSWORD" in str(service.get("environment"))}
+    assert knowing == {"postgres", "set-up"}
+
+
+def test_images_can_be_pinned_by_digest(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert re.fullmatch(r"\$\{C360_\w*IMAGE:-[a-z0-9/.-]+:[0-9.]+\}", service["image"]), name

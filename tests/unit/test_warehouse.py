@@ -40,19 +40,3 @@ def test_set_up_is_safe_to_repeat(settings: Settings) -> None:
 def test_a_role_cannot_do_what_is_not_its_own(settings: Settings, role: warehouse.Role, forbidden: str) -> None:
     with warehouse.connect(role, settings) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(warehouse.query(forbidden))
-
-
-def test_the_second_writer_is_told_who_holds_the_lock(settings: Settings) -> None:
-    with (
-        warehouse.writer_lock(settings, who="build 7"),
-        pytest.raises(warehouse.WriterBusyError, match="build 7"),
-        warehouse.writer_lock(settings, wait_seconds=0.2),
-    ):
-        pass
-
-
-def test_the_lock_of_a_finished_writer_is_free(settings: Settings) -> None:
-    with warehouse.writer_lock(settings):
-        pass
-    with warehouse.writer_lock(settings, wait_seconds=0.2):
-        pass

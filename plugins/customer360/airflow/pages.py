@@ -1,4 +1,8 @@
-"""The pages below /customer360 of Airflow's API server, for those who are logged in to Airflow."""
+"""The pages below /customer360 of Airflow's API server, for those whom Airflow's auth manager lets see them.
+
+The permission is "read" of the resource :data:`PAGES`, and for report and customers of :data:`CUSTOMERS`. Every role of
+the simple auth manager has both; FAB and Keycloak give them to roles (docs/deployment.md).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi import Depends, FastAPI, HTTPException
@@ -18,6 +23,9 @@ from customer360.report import NothingToReportError, write_customer_page, write_
 from customer360.settings import PROJECT_ROOT, Settings, get_settings
 
 RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
+_USER = Depends(get_user)
+PAGES = "customer360"
+CUSTOMERS = "customer360 customers"
 _NAME = re.compile(r"[a-z0-9_-]{1,80}")
 
 # Data Docs are pages of Great Expectations with its own scripts. They may run, but they may not call Airflow's API in
@@ -33,18 +41,31 @@ _REPORT_POLICY = (
 @cache
 def application() -> FastAPI:
     """The web application. Without the dependency on the user its pages would be open to everybody."""
+    of_customers = [Depends(may_read(CUSTOMERS))]
     app = FastAPI(
-        title="customer360", dependencies=[Depends(get_user)], docs_url=None, redoc_url=None, openapi_url=None
+        title="customer360", dependencies=[Depends(may_read(PAGES))], docs_url=None, redoc_url=None, openapi_url=None
     )
     app.get("/data-docs/{path:path}")(data_docs)
     app.get("/runbooks/")(runbook_list)
     app.get("/runbooks/{name}")(runbook)
     app.get("/churn/{model_version}")(churn_picture)
-    app.get("/report/")(report)
-    app.get("/report/customer/{customer_key}")(customer_report)
+    app.get("/report/", dependencies=of_customers)(report)
+    app.get("/report/customer/{customer_key}", dependencies=of_customers)(customer_report)
     app.get("/")(index)
     app.include_router(on_call)
     return app
+
+
+def may_read(resource: str) -> Callable[..., None]:
+    """A dependency that lets in who may read ``resource``; 401 without a log-in, 403 without the right."""
+
+    def check(user: Any = _USER) -> None:
+        from airflow.api_fastapi.app import get_auth_manager
+
+        if not get_auth_manager().is_authorized_custom_view(method="GET", resource_name=resource, user=user):
+            raise HTTPException(403, f"You may not read {resource}.")
+
+    return check
 
 
 def index() -> Response:

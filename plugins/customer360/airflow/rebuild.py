@@ -61,21 +61,28 @@ def model_group(group_id: str, select: str) -> Any:
             "full_refresh": True,
             "install_deps": False,
             "pre_execute": hold_writer_lock,
+            "post_execute": release_writer_lock,
             "execution_timeout": timedelta(minutes=30),
         },
     )
 
 
 def hold_writer_lock(context: Any) -> None:
-    """Before a model's task: let dbt in as transformer, and queue with the other writers until this process ends."""
+    """Before a model's task: queue with the other writers, and let dbt in as transformer."""
     from customer360.models import runner
 
     with told_plainly():
         settings = get_settings()
-        os.environ.update(runner.dbt_environment(settings))
         lock = contextlib.ExitStack()
         lock.enter_context(warehouse.writer_lock(settings, who=f"rebuild of {context['task_instance'].task_id}"))
         _held.append(lock)
+        os.environ.update(runner.dbt_environment(settings))
+
+
+def release_writer_lock(context: Any, result: Any = None) -> None:
+    """After a model's task. Of one that failed the process ends, which frees the lease too."""
+    while _held:
+        _held.pop().close()
 
 
 def begin_rebuild() -> str:

@@ -22,7 +22,7 @@ from customer360.churn.features import FEATURE_COLUMNS
 from customer360.errors import Customer360Error
 from customer360.progress import Progress, Silent
 from customer360.settings import Settings
-from customer360.warehouse import SNAPSHOTS_LOCK, Connection, scalar
+from customer360.warehouse import Connection, scalar
 
 PREFIX = "churn_snapshot"
 _SCHEMAS = (PREFIX, f"{PREFIX}_staging", f"{PREFIX}_identity", f"{PREFIX}_intermediate")
@@ -140,16 +140,22 @@ def scratch_schemas(settings: Settings) -> Iterator[None]:
     with warehouse.connect("transformer", settings, autocommit=True) as connection:
         if not scalar(connection, "select to_regclass('candidate.fct_orders')"):
             raise NothingBuiltError("There is no customer yet: nothing has been built.", "Run `c360 run` first.")
-        if not scalar(connection, "select pg_try_advisory_lock(%s)", [SNAPSHOTS_LOCK]):
+        lease = contextlib.ExitStack()
+        try:
+            lease.enter_context(
+                warehouse.lease(settings, warehouse.SNAPSHOTS, who="churn model snapshots", wait_seconds=0)
+            )
+        except warehouse.WriterBusyError as error:
             raise SnapshotsBusyError(
                 "Another fit or evaluation of the churn model is running.",
                 "Try again when it has ended: `c360 status`.",
-            )
-        _drop(connection)
-        try:
-            yield
-        finally:
+            ) from error
+        with lease:
             _drop(connection)
+            try:
+                yield
+            finally:
+                _drop(connection)
 
 
 def _drop(connection: Connection) -> None:

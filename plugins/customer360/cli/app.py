@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -35,6 +36,8 @@ def main() -> None:
     import psycopg
 
     from customer360.cli import registry
+
+    os.umask(0o077)  # landed files, exports, logs: what a command writes is for its owner alone
 
     registry.register(app)
     try:

@@ -94,21 +94,12 @@ def close_incident(
 
 @incident_app.command("end-run")
 def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the server's log.")]) -> None:
-    """End the run that holds the writer lock, as a kill would: the lock is freed, its work is done by the next run."""
+    """End the run that writes: its lease and its sessions are taken away, its work is done by the next run."""
     from customer360.errors import Customer360Error
 
-    with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
-        holder = warehouse.lock_holder(connection)
-        if not holder:
-            raise Customer360Error("No run holds the writer lock.", "Run `c360 status`.")
-        connection.execute(
-            """
-            select pg_terminate_backend(l.pid, 5000) from pg_locks as l
-            where l.locktype = 'advisory' and l.granted and l.objid = %s
-                and l.database = (select oid from pg_database where datname = current_database())
-            """,
-            [warehouse.WRITER_LOCK],
-        )
+    holder = warehouse.end_holder(get_settings())
+    if not holder:
+        raise Customer360Error("No run is writing.", "Run `c360 status`.")
     logging.getLogger(__name__).warning("%s was ended: %s", holder, because)
     out().print(f"{holder} was ended. Next: c360 run")
 

@@ -8,6 +8,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Add every command to the application."""
     from customer360.cli import (
+        access,
         build,
         churn,
         demo,
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     )
 
     warehouse.register(app)
+    access.register(app)
     front_door.register(app)
     build.register(app)
     quarantine.register(app)

@@ -75,11 +75,16 @@ def print_addresses(found: processes.Addresses) -> None:
         out().print(f"[bold]{name:<11}[/]{where}\n           [dim]{how}[/]")
 
 
-def set_up(json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
+def set_up(
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="This C360_HOME replaces a lost one: new passwords for the roles.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
     """Prepare the warehouse, the secrets and Airflow's database, and end. For containers; `c360 up` does it too."""
     from customer360.stack import processes
 
-    processes.set_up(get_settings(), progress=None if json else out().print)
+    processes.set_up(get_settings(), adopt=adopt, progress=None if json else out().print)
     if json:
         typer.echo('{"done": true}')
     else:

@@ -8,7 +8,6 @@ those that it let go of (``retired_rows``, :mod:`customer360.publication.retenti
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -17,14 +16,12 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.front_door import landing
 from customer360.front_door.landing import LandedFile
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
-
-# The lock of a batch lives in the loader's session: killed with the loader, freed by the server.
-_BATCH_LOCKS = 360_100
 
 
 @dataclass(frozen=True)
@@ -140,8 +137,8 @@ def register(connection: Connection, settings: Settings, file: LandedFile) -> Ba
         if size != file.bytes:
             return None  # still being written by a producer that does not rename; the next look takes it
     with connection.transaction():
-        # Serialises everybody who has something to say about this path.
-        connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [_BATCH_LOCKS + 1, file.location])
+        # One registers at a time, for a few milliseconds. The lock conflicts with itself and with no reader's.
+        connection.execute("lock table ops.landing_seen in share row exclusive mode")
         before = connection.execute(
             """
             select b.batch_id, b.content_hash from ops.landing_seen as s left join ops.batches as b using (batch_id)
@@ -249,23 +246,33 @@ def _mark_seen(connection: Connection, file: LandedFile, batch_id: int) -> None:
 NEW = ("landed", "failed")
 
 
-def claim(connection: Connection, batch_id: int, *, lease_seconds: float, states: Sequence[str] = NEW) -> int | None:
+def claim(
+    connection: Connection, batch_id: int, *, lease_seconds: float, states: Sequence[str] = NEW, again: bool = False
+) -> int | None:
     """Take a batch for loading; returns the fencing token, or None when somebody else is at it or has done it.
 
-    The lock belongs to ``connection``'s session: a killed loader frees it at once. A loader that is merely stuck
-    (paused, swapped out) keeps it, so that one silent for longer than the lease is cut off and its token is void.
+    The token is the number of the attempt, and the claim stands in the batch's row: a loader that was killed on this
+    machine loses it at once, one that is silent for longer than the lease (paused, swapped out, elsewhere) then. What
+    it has left open is ended, and its token is void. ``again``: the attempt before was this process's own.
     """
-    if not _lock(connection, batch_id) and not _take_over(connection, batch_id, lease_seconds):
-        return None
+    row = connection.execute(
+        "select loading_by, heartbeat_at from ops.batches where batch_id = %s", [batch_id]
+    ).fetchone()
+    before = row[0] if row else None
+    is_dead = before is not None and (warehouse.is_gone(before) or (again and before == warehouse.this_process()))
+    if before is not None:
+        _end_loader(connection, batch_id, 0 if is_dead else lease_seconds)
     try:
         row = connection.execute(
             """
             update ops.batches
             set attempts = attempts + 1, state = case state when 'failed' then 'landed' else state end,
-                error = null, heartbeat_at = clock_timestamp()
-            where batch_id = %s and state = any(%s) returning attempts
+                error = null, heartbeat_at = clock_timestamp(), loading_by = %s
+            where batch_id = %s and state = any(%s) and loading_by is not distinct from %s
+                and (loading_by is null or %s or heartbeat_at < clock_timestamp() - make_interval(secs => %s))
+            returning attempts
             """,
-            [batch_id, list(states)],
+            [warehouse.this_process(), batch_id, list(states), before, is_dead, lease_seconds],
         ).fetchone()
     except psycopg.errors.UniqueViolation:
         # It failed once, and the same content was landed and taken in again under another name since.
@@ -283,45 +290,28 @@ def claim(connection: Connection, batch_id: int, *, lease_seconds: float, states
         )
         row = None
     connection.commit()
-    if row is None:
-        unlock(connection, batch_id)
-        return None
-    return int(row[0])
+    return int(row[0]) if row else None
 
 
-def _lock(connection: Connection, batch_id: int) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s, %s)", [_BATCH_LOCKS, batch_id]).fetchone()
-    connection.commit()
-    return bool(row and row[0])
+def let_go(connection: Connection, batch_id: int, token: int) -> None:
+    """The attempt has ended, however it ended: the batch is free for the next. The caller commits."""
+    connection.execute(
+        "update ops.batches set loading_by = null where batch_id = %s and attempts = %s", [batch_id, token]
+    )
 
 
-def unlock(connection: Connection, batch_id: int) -> None:
-    """Let go of a batch."""
-    connection.execute("select pg_advisory_unlock(%s, %s)", [_BATCH_LOCKS, batch_id])
-    connection.commit()
-
-
-def _take_over(connection: Connection, batch_id: int, lease_seconds: float) -> bool:
-    row = connection.execute(
+def _end_loader(connection: Connection, batch_id: int, lease_seconds: float) -> None:
+    """End the sessions of a loader that has not shown for ``lease_seconds`` that it lives."""
+    connection.execute(
         """
-        select l.pid from pg_locks as l join ops.batches as b on b.batch_id = %s
-        where l.locktype = 'advisory' and l.classid = %s and l.objid = %s and l.granted
-          and l.database = (select oid from pg_database where datname = current_database())
-          and b.heartbeat_at < clock_timestamp() - make_interval(secs => %s)
+        select pg_terminate_backend(pid, 5000) from pg_stat_activity, ops.batches
+        where batch_id = %s and heartbeat_at < clock_timestamp() - make_interval(secs => %s)
+            and usename = current_user and datname = current_database() and pid <> pg_backend_pid()
+            and application_name ~ %s and backend_start < heartbeat_at
         """,
-        [batch_id, _BATCH_LOCKS, batch_id, lease_seconds],
-    ).fetchone()
-    if row is None:
-        connection.commit()
-        return False
-    connection.execute("select pg_terminate_backend(%s, 5000)", [row[0]])
+        [batch_id, lease_seconds, rf"^customer360 load {batch_id}( \[.*)?$"],
+    )
     connection.commit()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if _lock(connection, batch_id):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def beat(connection: Connection, batch_id: int, token: int, *, states: Sequence[str] = NEW) -> None:
@@ -373,7 +363,7 @@ def finish(
             reading = %s, unknown_fields = %s, gated_at = %s, loaded_at = clock_timestamp(), error = null,
             warning = case when position(%s::text in coalesce(warning, '')) > 0 then warning
                            else concat_ws('; ', warning, %s::text) end,
-            claimed_at = null, claimed_by = null
+            claimed_at = null, claimed_by = null, loading_by = null
         where batch_id = %s and attempts = %s and state = any(%s)
         """,
         [

@@ -162,7 +162,7 @@ def load_batch(
     """
     for attempt in (1, 2):
         try:
-            return _load_once(settings, batch, progress or Silent(), replay)
+            return _load_once(settings, batch, progress or Silent(), replay, again=attempt > 1)
         except psycopg.OperationalError as error:
             # The connection broke: cut by an operator, or the server went down. What the server has committed
             # counts, whether or not its answer arrived.
@@ -186,17 +186,22 @@ def _failed(settings: Settings, batch: Batch, reason: str) -> BatchOutcome | Non
         if present is None or present.state not in {"landed", "failed"}:
             return None
         ledger.fail(connection, batch.batch_id, present.attempts, reason)
+        ledger.let_go(connection, batch.batch_id, present.attempts)
         after = ledger.batch(connection, batch.batch_id)
     return _outcome(after) if after else None
 
 
-def _load_once(settings: Settings, batch: Batch, progress: Progress, replay: bool) -> BatchOutcome | None:
+def _load_once(settings: Settings, batch: Batch, progress: Progress, replay: bool, again: bool) -> BatchOutcome | None:
     with (
         warehouse.connect("loader", settings, application_name=f"customer360 load {batch.batch_id}") as connection,
         warehouse.connect("loader", settings, autocommit=True, application_name="customer360 ledger") as control,
     ):
         token = ledger.claim(
-            connection, batch.batch_id, lease_seconds=settings.load_lease_seconds, states=_states(replay)
+            connection,
+            batch.batch_id,
+            lease_seconds=settings.load_lease_seconds,
+            states=_states(replay),
+            again=again,
         )
         if token is None:
             return None
@@ -224,6 +229,7 @@ def _load_once(settings: Settings, batch: Batch, progress: Progress, replay: boo
         if broken:
             _undo(connection)
             ledger.fail(control, batch.batch_id, token, broken)
+        ledger.let_go(control, batch.batch_id, token)
         after = ledger.batch(control, batch.batch_id)
     if replay and broken:  # what it brought in before is untouched, and so is its state
         return BatchOutcome(batch.batch_id, batch.feed, batch.file_name, "failed", error=broken)

@@ -198,6 +198,7 @@ def _increment_key(settings: Settings, connection: Connection, select: str, vari
         PROJECT,
         {
             **{name: value for name, value in variables.items() if name != "as_of_on"},
+            **contract_for_models(),
             **_given(settings),
             "select": select,
             "database": connection.info.dbname,
@@ -366,6 +367,7 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         # The text of a time, and so the hash that breaks ties, must not depend on the server's zone; compiling
         # queries (on by default) takes longer than most models run.
         "PGOPTIONS": "-c timezone=UTC -c jit=off",
+        "PGAPPNAME": f"customer360 dbt {warehouse.session_tag()}".strip(),
     }
     sslmode = parse_qs(parts.query).get("sslmode")
     if sslmode:

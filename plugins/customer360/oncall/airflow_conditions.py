@@ -49,7 +49,9 @@ def look_at_airflow(settings: Settings) -> list[Finding]:
     if not processes.is_meant_to_run(settings):
         return []
     findings: list[Finding] = []
-    with closing(warehouse.admin(settings, database=warehouse.airflow_database_name(settings))) as connection:
+    with closing(
+        warehouse.connect("owner", settings, autocommit=True, database=warehouse.airflow_database_name(settings))
+    ) as connection:
         connection.row_factory = dict_row  # type: ignore[assignment]
 
         def rows(statement: str) -> list[dict[str, Any]]:

@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from psycopg.rows import dict_row
 
+from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.front_door import landing
 from customer360.settings import Settings
-from customer360.warehouse import WRITER_LOCK, Connection, query
+from customer360.warehouse import Connection, query
 from customer360.warehouse.run_log import DIED
 
 Severity = Literal["critical", "warning", "info"]
@@ -263,8 +264,8 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
     """The newest run of each line, with how many have failed since the last good one.
 
     The lines are the live build, the daily tables and the churn model. An as-of build is not among them: it touches
-    nothing that is published, and the person who asked for it saw it fail. A run that still says "running" while no
-    process holds the writer lock has died. An idle run says nothing about a gate that was not passed: it found no
+    nothing that is published, and the person who asked for it saw it fail. A run that still says "running" while the
+    lease of the writer is free has died. An idle run says nothing about a gate that was not passed: it found no
     work, and what the gate refused is unchanged.
     """
     return view.rows(
@@ -278,9 +279,7 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
                     else state end as state, published_at is not null as is_published
             from ops.runs
             where kind <> 'as_of' and (state <> 'running' or (
-                kind <> 'fit' and started_at < now() - interval '15 seconds' and not exists (
-                    select from pg_locks as l where l.locktype = 'advisory' and l.granted and l.objid = %(lock)s
-                    and l.database = (select oid from pg_database where datname = current_database()))))
+                kind <> 'fit' and started_at < now() - interval '15 seconds' and %(writer)s = ''))
         ),
         worked as (
             select * from told as t where state <> 'idle' or not exists (
@@ -296,23 +295,22 @@ def _newest_runs(view: View) -> list[dict[str, Any]]:
                  where g.line = r.line and g.state in ('succeeded', 'idle')), 0)) as failures
         from worked as r order by r.line, r.run_id desc
         """,
-        lock=WRITER_LOCK,
+        writer=warehouse.holder(view.connection),
         died=DIED,
     )
 
 
 @condition("run_stuck")
 def run_stuck(view: View) -> Iterator[Finding]:
-    """A run holds the writer lock for longer than any run should."""
+    """A run holds the lease of the writer for longer than any run should."""
     for row in view.rows(
         """
         select run_id, kind, trigger, extract(epoch from now() - started_at)::bigint as seconds
         from ops.runs where state = 'running' and started_at < now() - make_interval(mins => %(minutes)s)
-          and exists (select from pg_locks as l where l.locktype = 'advisory' and l.granted and l.objid = %(lock)s
-                      and l.database = (select oid from pg_database where datname = current_database()))
+          and %(writer)s <> ''
         """,
         minutes=view.settings.run_stuck_minutes,
-        lock=WRITER_LOCK,
+        writer=warehouse.holder(view.connection),
     ):
         yield Finding(
             "run_stuck",

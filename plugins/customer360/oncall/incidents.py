@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 
 from customer360.errors import Customer360Error
 from customer360.oncall.conditions import Finding
-from customer360.warehouse import INCIDENTS_LOCK, Connection, query
+from customer360.warehouse import Connection, query
 
 Event = Literal["opened", "escalated", "closed"]
 _RANK = {"info": 0, "warning": 1, "critical": 2}
@@ -32,7 +32,8 @@ def synchronise(connection: Connection, findings: list[Finding]) -> list[Change]
     """
     changes: list[Change] = []
     with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(%s)", [INCIDENTS_LOCK])  # two monitors must not announce twice
+        # Two monitors must not announce twice. This lock conflicts with itself and with no reader's.
+        connection.execute("lock table ops.incidents in share row exclusive mode")
         opened = {row["dedupe_key"]: row for row in _open(connection)}
         muted = {row[0] for row in connection.execute("select dedupe_key from ops.incident_mutes").fetchall()}
         present = {finding.key for finding in findings}

@@ -19,7 +19,7 @@ from customer360.oncall.airflow_conditions import look_or_say_why
 from customer360.oncall.conditions import Finding, View, blind, look
 from customer360.settings import Settings
 from customer360.stack import lineage
-from customer360.warehouse import embedded_server
+from customer360.warehouse import embedded_server, logins
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ def look_once(settings: Settings) -> Look:
         changes = incidents.synchronise(connection, findings)
         freshness.measure(connection, settings)
         sent = alerts.deliver(connection, settings)
+        if ended := logins.end_what_is_too_long(connection, settings):
+            _log.warning("%d sessions of readers ran or idled for too long and were ended", ended)
     return Look(findings, changes, sent)
 
 

@@ -30,7 +30,7 @@ class Status:
     """The state of the pipeline at one moment. Every list is of plain rows, for --json."""
 
     writer: str
-    """Who holds the writer lock now; empty if nobody."""
+    """Who holds the lease of the writer now, and where; empty if it is free."""
     is_daily_due: bool
     is_whole_build_due: bool
     history_starts_on: date | None = None
@@ -55,9 +55,10 @@ class Status:
 
 def status(settings: Settings) -> Status:
     """Look at the landing zone, the ledger, the runs and the conditions of on-call. Reads only."""
+    groups = [warehouse.role_name("bi_reader", settings), warehouse.role_name("pii_reader", settings)]
     with warehouse.connect("owner", settings, autocommit=True) as connection:
         found = Status(
-            writer=warehouse.lock_holder(connection),
+            writer=warehouse.holder(connection),
             is_daily_due=wake.is_daily_due(settings),
             is_whole_build_due=not scalar(connection, "select exists (select from ops.live_build)")
             and scalar(connection, "select exists (select from ops.batches where claimed_at is not null)"),
@@ -67,7 +68,7 @@ def status(settings: Settings) -> Status:
             troubled=_rows(connection, _TROUBLED),
             runs=_rows(connection, _RUNS),
             publications=_rows(connection, _PUBLICATIONS),
-            readers=_rows(connection, _READERS, [_LONG_QUERY_SECONDS]),
+            readers=_rows(connection, _READERS, [groups, _LONG_QUERY_SECONDS]),
         )
     with warehouse.connect("oncall", settings) as connection:
         seen = conditions.look(conditions.View(connection, settings)) + airflow_conditions.look_or_say_why(settings)
@@ -138,7 +139,8 @@ _READERS = """
     select pid, usename as role, application_name as application,
         extract(epoch from now() - xact_start)::bigint as seconds
     from pg_stat_activity
-    where datname = current_database() and usename in ('bi_reader', 'pii_reader')
+    where datname = current_database() and usesysid in (
+            select m.member from pg_auth_members as m join pg_roles as g on g.oid = m.roleid where g.rolname = any(%s))
         and xact_start < now() - make_interval(secs => %s)
     order by xact_start
 """

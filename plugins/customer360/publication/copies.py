@@ -70,7 +70,7 @@ def build_copy(
     models("tag:live")
     models("tag:daily")
     with warehouse.connect("transformer", settings) as connection:
-        _open_to(connection, prefix, "owner")
+        _open_to(connection, settings, prefix, "owner")
     return published_tables(settings, schema_prefix=prefix)
 
 
@@ -110,7 +110,7 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
             connection.execute(
                 sql.SQL("alter schema {} rename to {}").format(sql.Identifier(prefix), sql.Identifier(schema))
             )
-            _open_to(connection, schema, "bi_reader", "owner")
+            _open_to(connection, settings, schema, "bi_reader", "owner")
         run.mark("published")
         progress.note(", ".join(f"{name}: {change.added} rows" for name, change in counts.items()))
         summary = RunSummary.of(run)
@@ -128,11 +128,12 @@ def _insist_on_history(settings: Settings, day: date) -> None:
         )
 
 
-def _open_to(connection: Connection, schema: str, *roles: Role) -> None:
+def _open_to(connection: Connection, settings: Settings, schema: str, *roles: Role) -> None:
     for statement in ("grant usage on schema {} to {}", "grant select on all tables in schema {} to {}"):
         connection.execute(
             sql.SQL(warehouse.query(statement)).format(
-                sql.Identifier(schema), sql.SQL(", ").join(map(sql.Identifier, roles))
+                sql.Identifier(schema),
+                sql.SQL(", ").join(sql.Identifier(warehouse.role_name(role, settings)) for role in roles),
             )
         )
 

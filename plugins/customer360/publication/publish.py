@@ -192,9 +192,12 @@ def publish(
 
 
 def _fence(connection: Connection, run_id: int) -> None:
-    """Hold the run's row for the whole transaction: whoever takes the run over afterwards waits for our end."""
-    state = warehouse.scalar(connection, "select state from ops.runs where run_id = %s for update", [run_id])
-    if state != "running":
+    """Hold the run's row and its lease for the whole transaction: whoever takes over afterwards waits for our end."""
+    row = connection.execute(
+        "select state, lease_token from ops.runs where run_id = %s for update", [run_id]
+    ).fetchone()
+    state, token = row or ("unknown", None)
+    if state != "running" or token is None or not warehouse.hold_token(connection, token):
         raise RunFencedError(
             f"Run {run_id} was taken over by another before it could publish (it is {state}).",
             "Nothing to do: its work stays pending and the next run does it.",

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from base64 import urlsafe_b64encode
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from customer360.settings import PROJECT_ROOT, Settings
@@ -62,6 +62,21 @@ def airflow_secrets(settings: Settings) -> AirflowSecrets:
     )
     write_private(path, json.dumps(asdict(made), indent=1))
     return made
+
+
+def end_sessions(settings: Settings, *, new_password: str = "") -> AirflowSecrets:
+    """Make another signing key, so that no session outlives the next start of Airflow; and another admin's password."""
+    before = airflow_secrets(settings)
+    made = replace(before, jwt_secret=secrets.token_urlsafe(48), admin_password=new_password or before.admin_password)
+    write_private(airflow_home(settings) / "secrets.json", json.dumps(asdict(made), indent=1))
+    return made
+
+
+def _simple_users(settings: Settings) -> str:
+    """The users as Airflow's simple auth manager wants them: name:role, with commas between them."""
+    path = airflow_home(settings) / "users.json"
+    stored: dict[str, str] = {ADMIN: "admin"} | (json.loads(path.read_text()) if path.exists() else {})
+    return ",".join(f"{name}:{'op' if role == 'operator' else role}" for name, role in stored.items())
 
 
 def write_private(path: Path, text: str) -> None:
@@ -123,7 +138,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "dagbag_import_timeout": "120",
             "fernet_key": own.fernet_key,
             "execution_api_server_url": f"{address(settings, port)}/execution/",
-            "simple_auth_manager_users": f"{ADMIN}:admin",
+            "simple_auth_manager_users": _simple_users(settings),
             "simple_auth_manager_passwords_file": str(home / "passwords.json"),
             "simple_auth_manager_all_admins": "False",
         },
@@ -137,6 +152,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             "secret_key": own.api_secret_key,
             "instance_name": "customer360",
             "expose_config": "False",
+            "enable_swagger_ui": "False",  # /docs and /redoc show every endpoint to whoever comes along
         },
         "api_auth": {"jwt_secret": own.jwt_secret},
         "scheduler": {
@@ -155,6 +171,8 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
         },
         "logging": {
             "base_log_folder": str(settings.logs / "tasks"),
+            "file_task_handler_new_folder_permissions": "0o700",
+            "file_task_handler_new_file_permissions": "0o600",
             "dag_processor_child_process_log_directory": str(settings.logs / "dag_processor"),
             "colored_console_log": "False",
         },

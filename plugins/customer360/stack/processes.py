@@ -29,6 +29,7 @@ from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.models import model_graph
 from customer360.settings import Settings
+from customer360.stack import airflow_users
 from customer360.stack.airflow_api import AirflowApi
 from customer360.stack.airflow_environment import (
     ADMIN,
@@ -89,7 +90,7 @@ def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = 
     with _exclusive(settings), ThreadPoolExecutor(1) as beside:
         # Airflow's DAG files read the graph of the models; dbt can write it while the warehouse starts.
         graph = beside.submit(model_graph.manifest, settings) if airflow else None
-        tell("Warehouse: PostgreSQL 18, roles, schemas")
+        tell("Warehouse: server, roles, schemas")
         warehouse.set_up(settings)
         if graph is not None:
             _start_airflow(settings, tell, graph)
@@ -116,7 +117,7 @@ def down(settings: Settings, *, progress: Progress | None = None) -> list[str]:
 def addresses(settings: Settings) -> Addresses:
     """The addresses and credentials as they are now; Airflow's are None when its API server does not run."""
     docs = settings.home / "data_docs" / "index.html"
-    url = warehouse.url("bi_reader", settings)
+    url = warehouse.reader_url("bi_reader", settings)
     if "api-server" not in running(settings):
         return Addresses(url, docs)
     airflow = airflow_address(settings)
@@ -164,9 +165,9 @@ def log_path(settings: Settings, component: str) -> Path:
 # ---- one process at a time (containers, a person's own airflow command) ----------------------------------------
 
 
-def set_up(settings: Settings, *, progress: Progress | None = None) -> dict[str, str]:
+def set_up(settings: Settings, *, adopt: bool = False, progress: Progress | None = None) -> dict[str, str]:
     """Prepare warehouse, secrets and Airflow's database without starting Airflow; returns its environment."""
-    warehouse.set_up(settings)
+    warehouse.set_up(settings, adopt=adopt)
     model_graph.manifest(settings)
     return _prepare_airflow(settings, settings.airflow_port or _state(settings).get("port") or 0, progress or _silent)
 
@@ -187,7 +188,9 @@ def silent_seconds(settings: Settings, component: str) -> float | None:
     if component == "api-server":
         client = AirflowApi(airflow_address(settings), "")
         return 0.0 if client.health() else None
-    with warehouse.admin(settings, database=warehouse.airflow_database_name(settings)) as connection:
+    with warehouse.connect(
+        "owner", settings, autocommit=True, database=warehouse.airflow_database_name(settings)
+    ) as connection:
         found = warehouse.scalar(
             connection,
             "select extract(epoch from now() - max(latest_heartbeat)) from job "
@@ -249,7 +252,7 @@ def _prepare_airflow(settings: Settings, port: int, tell: Progress) -> dict[str,
     """Airflow's database, tables, secrets and login file; returns the environment of its processes."""
     database_url = warehouse.create_airflow_database(settings)
     variables = environment(settings, database_url, port)
-    _write_passwords(settings)
+    airflow_users.prepare(settings)
     _migrate_airflow(settings, variables, tell)
     return variables
 
@@ -289,19 +292,14 @@ def _fingerprint(variables: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-def _write_passwords(settings: Settings) -> None:
-    """Airflow's login file, written before Airflow would make up a password and print it."""
-    path = airflow_home(settings) / "passwords.json"
-    if not path.exists():
-        write_private(path, json.dumps({ADMIN: airflow_secrets(settings).admin_password}))
-
-
 def _migrate_airflow(settings: Settings, variables: dict[str, str], tell: Progress) -> None:
     """Create or upgrade Airflow's tables; skipped when this version of Airflow did so in this database before."""
     from importlib.metadata import version
 
     wanted = version("apache-airflow-core")
-    with warehouse.admin(settings, database=warehouse.airflow_database_name(settings)) as connection:
+    with warehouse.connect(
+        "owner", settings, autocommit=True, database=warehouse.airflow_database_name(settings)
+    ) as connection:
         has_tables = warehouse.scalar(connection, "select to_regclass('public.alembic_version') is not null")
     if has_tables and _state(settings).get("migrated") == wanted:
         return
@@ -330,7 +328,7 @@ def _start(settings: Settings, name: str, variables: dict[str, str]) -> None:
         process = subprocess.Popen(
             _command(name),
             env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=settings.home,
-            start_new_session=True,
+            start_new_session=True, umask=0o077,
         )  # fmt: skip
     record = {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
     write_private(_record_path(settings, name), json.dumps(record))

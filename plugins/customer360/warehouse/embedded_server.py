@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import json
 import os
 import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -40,6 +42,7 @@ _SHARED_BUFFERS = min(max(512, psutil.virtual_memory().total // (10 << 20)), 409
 # Sized for a shop's warehouse on a small machine; each line differs from the default for the reason beside it.
 _CONFIGURATION = {
     "max_connections": "120",  # Airflow's four processes, its workers, dbt's threads and BI
+    "reserved_connections": "60",  # for the pipeline's own roles: readers together cannot take them
     "shared_buffers": f"{_SHARED_BUFFERS}MB",  # the default of 128 MB makes every build read from the kernel's cache
     "work_mem": "32MB",  # staging sorts and hash joins stay in memory
     "maintenance_work_mem": "256MB",  # index builds of a first load
@@ -56,6 +59,9 @@ _CONFIGURATION = {
     "password_encryption": "'scram-sha-256'",
     "idle_in_transaction_session_timeout": "'30min'",  # a forgotten psql must not hold back vacuum for days
 }
+
+
+_INCLUDE = "include_if_exists = 'customer360.conf'"
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,8 @@ def stop(settings: Settings, *, immediate: bool = False) -> bool:
 @contextlib.contextmanager
 def _exclusive(settings: Settings) -> Iterator[None]:
     """One process at a time starts or stops the server of one home."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _close_home(settings)
     with (settings.home / "postgres.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -149,6 +156,7 @@ def _initialise(settings: Settings) -> Endpoint:
     directory.mkdir(mode=0o700)
     if os.geteuid() == 0:
         _give_to_system_user(directory)
+        _close_home(settings)
     endpoint = Endpoint(port=_free_port(), password=secrets.token_urlsafe(24))
     with tempfile.NamedTemporaryFile("w", prefix="c360-", suffix=".pw") as password_file:
         password_file.write(endpoint.password)
@@ -159,11 +167,20 @@ def _initialise(settings: Settings) -> Endpoint:
             "initdb", "-D", str(directory), "-U", SUPERUSER, "--encoding=UTF8", "--locale=C.UTF-8",
             "--auth=scram-sha-256", f"--pwfile={password_file.name}", "--no-instructions",
         )  # fmt: skip
-    with (directory / "postgresql.conf").open("a") as configuration:
-        configuration.write("\n# customer360\n")
-        configuration.writelines(f"{name} = {value}\n" for name, value in _CONFIGURATION.items())
     _remember(settings, endpoint)
     return endpoint
+
+
+def _configure(directory: Path) -> None:
+    """Write this version's configuration, also for a server that an older version has made."""
+    own = directory / "customer360.conf"
+    own.write_text("".join(f"{name} = {value}\n" for name, value in _CONFIGURATION.items()))
+    main = directory / "postgresql.conf"
+    if _INCLUDE not in main.read_text().splitlines():
+        with main.open("a") as configuration:
+            configuration.write(f"\n{_INCLUDE}\n")
+    if os.geteuid() == 0:
+        shutil.chown(own, _SYSTEM_USER, _SYSTEM_USER)
 
 
 def _start(settings: Settings, endpoint: Endpoint) -> Endpoint:
@@ -171,6 +188,7 @@ def _start(settings: Settings, endpoint: Endpoint) -> Endpoint:
     settings.logs.mkdir(parents=True, exist_ok=True)
     log = directory / "server.log"
     _bury(settings)
+    _configure(directory)
     for _ in range(3):  # another program may take the port between our look and the server's bind
         if not _port_is_free(endpoint.port):
             endpoint = Endpoint(port=_free_port(), password=endpoint.password)
@@ -312,6 +330,21 @@ def _give_to_system_user(directory: Path) -> None:
     ensure_folder_permissions(binaries(), 0o055)
     ensure_folder_permissions(binaries().parent / "lib", 0o044)
     shutil.chown(directory, _SYSTEM_USER, _SYSTEM_USER)
+
+
+def _close_home(settings: Settings) -> None:
+    """What the home holds is for its owner alone; the server's system user may walk through it to its data."""
+    present = settings.home.stat()
+    if present.st_uid != os.geteuid():
+        return  # somebody else's folder, to which we were let in
+    wanted = 0o700
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            group = grp.getgrnam(_SYSTEM_USER).gr_gid
+            os.chown(settings.home, -1, group)
+            wanted = 0o710
+    if stat.S_IMODE(present.st_mode) != wanted:
+        settings.home.chmod(wanted)
 
 
 def _free_port() -> int:

@@ -1,9 +1,9 @@
 """One row of ops.runs, from the moment a writer starts until it ends, however it ends.
 
-A run holds the one-writer lock (architecture, principle 8) in a session of its own. The lock is freed when that session
-ends, so a row that still says "running" while another run holds the lock belongs to a process that died: the next
-run closes it. A run that lost its lock but lives on (its session was cut, it was paused) is fenced: it
-finds its row closed and cannot publish.
+A run holds the one-writer lease (architecture, principle 8) and writes the lease's fencing token into its row. A row
+that still says "running" while another run holds the lease belongs to a process that died: the next run closes it. A run
+that lost its lease but lives on (it was paused, it was ended by hand) is fenced: it finds its row closed or its
+token outdated and cannot publish.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import psycopg
 from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, Lease, agreement, query
+from customer360.warehouse.leases import RunFencedError as RunFencedError
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,6 @@ Kind = Literal["build", "daily", "rebuild", "as_of"]
 Moment = Literal["claimed", "built", "checked", "published"]
 
 DIED = "The process died before it could say why (killed, out of memory, or the machine went down)."
-
-
-class RunFencedError(Customer360Error):
-    """This run lost the writer lock while it worked; another run has taken over."""
 
 
 class GateBlockedError(Customer360Error):
@@ -50,12 +47,13 @@ class GateBlockedError(Customer360Error):
 
 @dataclass
 class Run:
-    """An open run: its id, and how to record what it reached. ``lock`` is the session that holds the writer lock."""
+    """An open run: its id, and how to record what it reached. ``lock`` is a session for short statements."""
 
     run_id: int
     kind: Kind
     as_of_on: date | None
     lock: Connection
+    lease: Lease
     state: str = "running"
     batch_count: int = 0
     dirty_count: int = 0
@@ -65,7 +63,7 @@ class Run:
         """Record that the run reached ``moment`` now, unless that is on record already.
 
         Raises:
-            RunFencedError: the row was closed by another run, or the lock's session is gone.
+            RunFencedError: the row was closed by another run, or the lease was lost.
         """
         seconds = self._record(
             f"{moment}_at = coalesce({moment}_at, clock_timestamp())",
@@ -81,6 +79,7 @@ class Run:
 
     def _record(self, assignment: str, values: list[object], returning: str = "0") -> Any:
         try:
+            self.lease.check()
             row = self.lock.execute(
                 query(
                     f"update ops.runs set {assignment} where run_id = %s and state = 'running' returning {returning}"
@@ -96,7 +95,7 @@ class Run:
 
 def _fenced(run_id: int) -> RunFencedError:
     return RunFencedError(
-        f"Run {run_id} lost the writer lock while it worked; it changed nothing that is published.",
+        f"Run {run_id} lost the lease of the writer while it worked; it changed nothing that is published.",
         "Nothing to do: its work stays pending and the next run does it.",
     )
 
@@ -110,21 +109,23 @@ def recorded(
     as_of_on: date | None = None,
     wait_seconds: float = 600,
 ) -> Iterator[Run]:
-    """Open a run under the writer lock and close it: succeeded, idle or blocked as the block says, or failed.
+    """Open a run under the writer lease and close it: succeeded, idle or blocked as the block says, or failed.
 
     An exception closes the run as failed (as blocked for :class:`GateBlockedError`), with its words and next step.
 
     Raises:
         warehouse.WriterBusyError: another writer did not finish in ``wait_seconds``; no run is opened.
     """
-    with warehouse.writer_lock(settings, wait_seconds=wait_seconds, who=f"{kind} by {trigger}") as lock:
+    with warehouse.writer_lock(settings, wait_seconds=wait_seconds, who=f"{kind} by {trigger}") as lease:
+        lock = lease.connection
+        agreement.adopt(lock, settings, only_missing=True)
         _close_dead_runs(lock)
         run_id = warehouse.scalar(
             lock,
-            "insert into ops.runs (kind, trigger, as_of_on) values (%s, %s, %s) returning run_id",
-            [kind, trigger, as_of_on],
+            "insert into ops.runs (kind, trigger, as_of_on, lease_token) values (%s, %s, %s, %s) returning run_id",
+            [kind, trigger, as_of_on, lease.token],
         )
-        run = Run(run_id, kind, as_of_on, lock)
+        run = Run(run_id, kind, as_of_on, lock, lease)
         try:
             yield run
         except BaseException as error:
@@ -155,7 +156,7 @@ def _close(run: Run, error: str | None = None, next_step: str = "") -> None:
 
 
 def _close_dead_runs(lock: Connection) -> None:
-    """Close the rows of runs whose process ended without a word. We hold their lock, so none of them lives."""
+    """Close the rows of runs whose process ended without a word. We hold their lease, so none of them lives."""
     dead = lock.execute(
         """
         update ops.runs set state = 'failed', finished_at = clock_timestamp(), error = %s,
