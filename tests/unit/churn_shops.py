@@ -81,6 +81,8 @@ def no_events() -> ShopHistory:
             is_cancelled="bool",
             is_returned="bool",
             is_late="object",
+            item_count="float64",
+            sales_channel="object",
         ),
         refunds=table(order_id="object", refunded_on="day", known_on="day", net_amount="float64"),
         sessions=table(
@@ -119,6 +121,8 @@ def orders_only(lines: pd.DataFrame) -> ShopHistory:
             "is_cancelled": False,
             "is_returned": False,
             "is_late": None,
+            "item_count": np.nan,
+            "sales_channel": "web",
         }
     )
     return replace(no_events(), orders=orders)

@@ -39,6 +39,8 @@ def order(order_id: str, customer_key: int, ordered_on: str, **changes: object) 
         "is_cancelled": False,
         "is_returned": False,
         "is_late": None,
+        "item_count": 1.0,
+        "sales_channel": "web",
         **changes,
     }
 
