@@ -34,6 +34,7 @@ visible as (
     where batch.claimed_at is not null
         and batch.state in ('loaded', 'published')
         {{- only_dirty(feed_scope(feed), 'record.' ~ id) }}
+        {{- only_sampled(feed_scope(feed), 'record.' ~ id) }}
         {%- if is_as_of() %}
         and case when batch.is_history then record.{{ own_time }} else batch.loaded_at end <= {{ known_until() }}
         {%- endif %}
@@ -108,6 +109,7 @@ not exists (
             {%- endif %}
     )
     {{- only_dirty(feed_scope(feed), 'frozen.' ~ id) }}
+    {{- only_sampled(feed_scope(feed), 'frozen.' ~ id) }}
     {%- if is_as_of() %}
     and frozen.known_at <= {{ known_until() }}
     {%- endif %}

@@ -16,6 +16,14 @@ select
     bgnbd_status,
     gammagamma_status,
     decision,
+    model,
+    why,
+    fallback,
+    coalesce(test_day_count, (cardinality(snapshots) > 0)::integer)::bigint as test_day_count,
+    auc_mean,
+    auc_spread,
+    brier_mean,
+    brier_spread,
     array_to_string(families, ', ') as families,
     coalesce(model_version = max(model_version) filter (where decision = 'promoted') over (), false) as is_serving
 from (

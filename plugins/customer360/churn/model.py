@@ -12,6 +12,7 @@ sum of contributions + centred intercept = logit(p).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,44 +70,61 @@ class Forest:
     columns: tuple[str, ...]
     families: tuple[Family, ...]
     trees: tuple[Tree, ...]
-    population_means: tuple[tuple[Family, float], ...] = ()
-    """Mean contribution of each family in the population, from which contributions are told."""
+    population_means: tuple[float, ...] = ()
+    """Mean of what each column's splits add in the population, from which contributions are told; empty: not centred."""
 
     @property
     def root(self) -> float:
         """Sum of the roots: the log-odds before any split."""
         return float(sum(tree.value[0] for tree in self.trees))
 
-    def steps(self, frame: pd.DataFrame) -> dict[Family, Floats]:
-        """What each family's splits add along the customers' paths, not yet centred."""
+    @property
+    def means(self) -> tuple[float, ...]:
+        """`population_means`, 0 where the forest is not centred."""
+        return self.population_means or (0.0,) * len(self.columns)
+
+    def steps(self, frame: pd.DataFrame) -> Floats:
+        """What each column's splits add along the customers' paths, a row per column, not centred."""
         values = split_values(frame, self.columns)
         rows = np.arange(len(frame))
-        added = {family: np.zeros(len(frame)) for family in dict.fromkeys(self.families)}
-        family_of = np.array([list(added).index(family) for family in self.families])
-        totals = np.zeros((len(added), len(frame)))
+        added = np.zeros((len(self.columns), len(frame)))
         for tree in self.trees:
             node = np.zeros(len(frame), dtype=np.int64)
             while True:
                 split = tree.split[node]
-                inner = split != LEAF
-                if not inner.any():
+                is_inner = split != LEAF
+                if not is_inner.any():
                     break
-                goes_left = values[rows, np.maximum(split, 0)] <= tree.threshold[node]
-                child = np.where(inner, np.where(goes_left, tree.left[node], tree.right[node]), node)
-                totals[family_of[np.maximum(split, 0)], rows] += np.where(inner, tree.value[child] - tree.value[node], 0.0)
+                column = np.maximum(split, 0)
+                goes_left = values[rows, column] <= tree.threshold[node]
+                child = np.where(is_inner, np.where(goes_left, tree.left[node], tree.right[node]), node)
+                added[column, rows] += np.where(is_inner, tree.value[child] - tree.value[node], 0.0)
                 node = child
-        return {family: totals[index] for index, family in enumerate(added)}
+        return added
 
     def log_odds(self, frame: pd.DataFrame) -> Floats:
         """What all trees add to the log-odds, the roots included."""
-        total = np.full(len(frame), self.root)
-        for added in self.steps(frame).values():
-            total += added
-        return total
+        return self.root + self.steps(frame).sum(axis=0)
 
     def scaled(self, factor: float) -> Forest:
-        means = tuple((family, mean * factor) for family, mean in self.population_means)
+        means = tuple(mean * factor for mean in self.population_means)
         return replace(self, trees=tuple(tree.scaled(factor) for tree in self.trees), population_means=means)
+
+
+@dataclass(frozen=True)
+class ColumnContribution:
+    """What one column adds to the log-odds of a customer."""
+
+    family: Family
+    column: str
+    contribution: float
+
+
+@dataclass(frozen=True)
+class _Part:
+    family: Family
+    column: str
+    contribution: Floats
 
 
 @dataclass(frozen=True)
@@ -122,7 +140,7 @@ class ScoreModel:
     def centred_intercept(self) -> float:
         """The log-odds of a customer who is average in everything."""
         centred = self.intercept + sum(term.beta * term.population_mean_z for term in self.terms)
-        return centred + sum(mean for _, mean in (self.forest.population_means if self.forest else ()))
+        return centred + (sum(self.forest.means) if self.forest else 0.0)
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -147,19 +165,36 @@ class ScoreModel:
         Where `LOGIT_LIMIT` cut the log-odds, all contributions of the customer are shortened alike.
         """
         columns = {family.value: np.zeros(len(frame)) for family in self.families}
-        for term in self.terms:
-            columns[term.feature.family.value] += term.beta * (term.z(frame) - term.population_mean_z)
-        if self.forest:
-            means = dict(self.forest.population_means)
-            for family, added in self.forest.steps(frame).items():
-                if family.value in columns:
-                    columns[family.value] += added - means.get(family, 0.0)
+        for part in self._parts(frame):
+            columns[part.family.value] += part.contribution
         unlimited = self._unlimited_log_odds(frame)
         limited = np.clip(unlimited, -LOGIT_LIMIT, LOGIT_LIMIT)
         distance = unlimited - self.centred_intercept
         share = (limited - self.centred_intercept) / np.where(distance == 0.0, 1.0, distance)
         shortened = np.where(limited == unlimited, 1.0, share)
         return pd.DataFrame({name: values * shortened for name, values in columns.items()}, index=frame.index)
+
+    def column_contributions(self, customer: pd.DataFrame) -> list[ColumnContribution]:
+        """What each column adds to the log-odds of one customer (a frame of one row), before the limit.
+
+        They add up to the contributions of their families.
+        """
+        added: dict[tuple[Family, str], float] = {}
+        for part in self._parts(customer):
+            place = (part.family, part.column)
+            added[place] = added.get(place, 0.0) + float(part.contribution[0])
+        return [ColumnContribution(family, column, value) for (family, column), value in added.items()]
+
+    def _parts(self, frame: pd.DataFrame) -> Iterator[_Part]:
+        for term in self.terms:
+            centred = term.beta * (term.z(frame) - term.population_mean_z)
+            yield _Part(term.feature.family, term.feature.column, centred)
+        if self.forest:
+            read = {int(split) for tree in self.forest.trees for split in tree.split if split != LEAF}
+            steps = self.forest.steps(frame)
+            for place in sorted(read):
+                centred = steps[place] - self.forest.means[place]
+                yield _Part(self.forest.families[place], self.forest.columns[place], centred)
 
     def calibrated(self, intercept: float, slope: float) -> ScoreModel:
         """The model whose log-odds are intercept + slope times the present ones: again such a sum."""
@@ -172,8 +207,7 @@ class ScoreModel:
         terms = tuple(replace(term, population_mean_z=float(term.z(population).mean())) for term in self.terms)
         forest = self.forest
         if forest:
-            steps = forest.steps(population)
-            forest = replace(forest, population_means=tuple((family, float(v.mean())) for family, v in steps.items()))
+            forest = replace(forest, population_means=tuple(forest.steps(population).mean(axis=1).tolist()))
         return ScoreModel(terms, self.intercept, forest)
 
     def _unlimited_log_odds(self, frame: pd.DataFrame) -> Floats:

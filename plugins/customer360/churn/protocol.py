@@ -229,9 +229,17 @@ class FittedVersion:
     evaluation: dict[str, Any]
     decision: PromotionDecision
 
+    fallback: str
+    """The best of hiatus, frequency and BG/NBD on the calibration snapshot: serves where no version was promoted."""
+
     @property
     def requested_horizon_days(self) -> int:
         return self.plan.requested_horizon_days
+
+    @property
+    def why(self) -> str:
+        """Which model was chosen, and why it was promoted or not, in words."""
+        return str(self.evaluation["why"])
 
 
 def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
@@ -256,11 +264,12 @@ def fit_on_snapshots(
     learn = [with_bgnbd_logit(snapshot, dropout, plan.horizon_days) for snapshot in learn]
     test = with_bgnbd_logit(test, dropout, plan.horizon_days)
     fallbacks = _fallbacks(plan, learn[-1], dropout)
+    best = fallbacks.best(learn[-1])
     learned = _learn(learn, dropout)
     chosen = learned.chosen
     primary = learned.candidates[chosen].model.centred(test.frame) if chosen else None
     rate = float(learn[-1].labels.mean()) if len(learn[-1].labels) else None
-    report = _evaluate(plan, test, fallbacks, primary, learned, rate)
+    report = _evaluate(plan, test, fallbacks, best, primary, learned, rate)
     decision = promotion_decision(report) if primary else PromotionDecision.NOT_FITTED
     report["primary"]["status"] = learned.status.value
     report["primary"]["families"] = [family.value for family in learned.families] if primary else []
@@ -272,7 +281,9 @@ def fit_on_snapshots(
     report["why"] = why(report, decision)
     families = learned.families if primary else ()
     hiatus, frequency = fallbacks.hiatus, fallbacks.frequency
-    return FittedVersion(plan, dropout, value, hiatus, frequency, primary, learned.status, families, report, decision)
+    return FittedVersion(
+        plan, dropout, value, hiatus, frequency, primary, learned.status, families, report, decision, best
+    )
 
 
 def fit_bgnbd(frame: pd.DataFrame) -> bgnbd.BgNbdFit:
@@ -475,6 +486,18 @@ class _Fallbacks:
         return scored
 
 
+    def best(self, calibrate: Snapshot) -> str:
+        """The one with the lowest log loss on a snapshot; BG/NBD before the others where they are level."""
+        scored = self.scored(calibrate.frame)
+        order = [name for name in ("bgnbd", "hiatus", "frequency") if name in scored]
+        if not len(calibrate.labels):
+            return order[0]
+        return min(
+            order,
+            key=lambda name: float(evaluation.log_losses(calibrate.labels, scored[name].probability).mean()),
+        )
+
+
 def _fallbacks(plan: SnapshotPlan, calibrate: Snapshot, dropout: bgnbd.BgNbdFit) -> _Fallbacks:
     return _Fallbacks(
         logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.HIATUS_COLUMN),
@@ -488,6 +511,7 @@ def _evaluate(
     plan: SnapshotPlan,
     test: Snapshot,
     fallbacks: _Fallbacks,
+    best: str,
     primary: ScoreModel | None,
     learned: _Learned,
     calibration_churn_rate: float | None,
@@ -499,8 +523,8 @@ def _evaluate(
     if primary is not None and learned.chosen is not None:
         primary_model, scored["primary"] = learned.chosen.value, evaluation.Scored(primary.probability(frame))
     else:
-        # Without a model the first of the fallbacks is what serves, and what is judged.
-        primary_model = "bgnbd" if "bgnbd" in scored else "hiatus"
+        # Without a model the best of the fallbacks is what serves, and what is judged.
+        primary_model = best
         scored["primary"] = scored[primary_model]
 
     reports: dict[str, Any] = evaluation.evaluate(labels, scored, frame["purchase_day_count"].to_numpy())
