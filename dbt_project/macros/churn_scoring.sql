@@ -32,3 +32,20 @@
     {%- endif -%}
     {{ return(told) }}
 {%- endmacro %}
+
+{#
+  A quantile of what a customer brings: nothing with probability `1 - buys`, else exp(log_amount) times what buyers
+  deviate from it, interpolated between the stored percentiles (plugins/customer360/churn/value.py).
+#}
+{% macro value_quantile(level) -%}
+    case
+        when {{ level }} - (1 - buys) <= 0 then 0
+        else exp(log_amount + {{ interpolated('least(1, (' ~ level ~ ' - (1 - buys)) / greatest(buys, 1e-12)) * 100') }})
+    end
+{%- endmacro %}
+
+{% macro interpolated(place) -%}
+    (value_quantiles[1 + floor({{ place }})::integer]
+        + ({{ place }} - floor({{ place }}))
+        * (value_quantiles[least(2 + floor({{ place }})::integer, 101)] - value_quantiles[1 + floor({{ place }})::integer]))
+{%- endmacro %}

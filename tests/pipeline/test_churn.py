@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -17,6 +18,7 @@ from customer360.churn.explain import NoScoreError, explain
 from customer360.churn.features import BGNBD_LOGIT, FEATURE_COLUMN_NAMES, Family, features_as_of
 from customer360.churn.snapshots import NothingBuiltError, SnapshotsBusyError, WarehouseSource, scratch_schemas
 from customer360.churn.statuses import FitStatus
+from customer360.churn.value import Lifetime
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
@@ -143,8 +145,42 @@ def test_sql_gives_the_scores_that_python_gives_from_the_same_stored_rows(shop: 
     close("probability_of_order", bgnbd.probability_of_order(parameters, x, t_x, T, 13.0))
     close("expected_orders", bgnbd.expected_orders(parameters, x, t_x, T, 13.0))
     close("expected_orders_365d", bgnbd.expected_orders(parameters, x, t_x, T, bgnbd.WEEKS_PER_YEAR), 1e-8)
-    value = churn["expected_orders_365d"].astype(float) * churn["expected_order_amount"].astype(float)
-    close("expected_value_365_amount", value.to_numpy(), 1e-2)
+
+
+def test_sql_gives_the_value_and_the_interval_that_python_gives(
+    unfitted_and_fitted: tuple[Settings, pd.DataFrame],
+) -> None:
+    shop, _ = unfitted_and_fitted
+    source = WarehouseSource(shop, shop.today())
+    with scratch_schemas(shop):
+        plan = protocol.plan_snapshots(source.first_ordered_on, source.last_complete_on)
+        assert plan is not None
+        version = protocol.fit_version(source, plan)
+    worth = version.worth.model
+    assert worth is not None, version.worth.figures
+    published = churn_table(shop)
+    with warehouse.connect("transformer", shop) as connection:
+        frame = snapshots.read_features(connection, "intermediate")
+    frame[BGNBD_LOGIT] = protocol.bgnbd_logit(version.bgnbd, frame, 91)
+    model = replace(worth, lifetime=Lifetime(version.bgnbd, version.gammagamma, worth.lifetime.window_days))
+    churn = published.set_index("customer_key").loc[frame["customer_key"]].reset_index()
+    orders = churn[["expected_orders", "expected_orders_365d"]].astype(float).to_numpy()
+    extension = orders[:, 1] / orders[:, 0] if worth.lifetime.window_days == 91 else np.ones(len(frame))
+    low, high = model.interval(frame)
+    expected = {"_low": low, "_high": high}
+    if version.worth.is_serving:
+        expected[""] = model.expected(frame)
+    else:
+        by_gammagamma = orders[:, 1] * churn["expected_order_amount"].astype(float).to_numpy()
+        found = churn["expected_value_365_amount"].astype(float).to_numpy()
+        assert np.abs(found - by_gammagamma).max() < 1e-2
+    for end, values in expected.items():
+        found = churn[f"expected_value_365{end}_amount"].astype(float).to_numpy()
+        assert np.abs(found - values * extension).max() < 1e-4 * max(1.0, values.max()), end
+    assert (low <= high).all()
+    [(status, coverage)] = rows(shop, "select value_status, value_coverage from marts.churn_model_versions")
+    assert status == version.worth.figures["serves"]
+    assert 0.7 <= coverage <= 1
 
 
 def test_published_contributions_add_up_to_the_published_score(shop: Settings) -> None:

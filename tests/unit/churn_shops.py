@@ -151,6 +151,12 @@ class HistorySource:
         inside = (orders["ordered_on"] > pd.Timestamp(after)) & (orders["ordered_on"] <= pd.Timestamp(until))
         return frozenset(orders.loc[inside, "customer_key"].tolist())
 
+    def amounts(self, after: date, until: date) -> pd.Series:
+        orders = self.history.orders
+        inside = (orders["ordered_on"] > pd.Timestamp(after)) & (orders["ordered_on"] <= pd.Timestamp(until))
+        valid = orders[inside & ~orders["is_cancelled"].astype(bool) & (orders["total_amount"] > 0)]
+        return valid.groupby("customer_key")["net_amount"].sum()
+
     def _counting_orders(self) -> pd.DataFrame:
         return self.history.orders[self.history.orders["total_amount"] > 0]
 

@@ -37,7 +37,15 @@ parameters as (
         {{ parameter_of('hiatus', 'slope') }} as hiatus_slope,
         {{ parameter_of('frequency', 'intercept') }} as frequency_intercept,
         {{ parameter_of('frequency', 'slope') }} as frequency_slope,
-        {{ parameter_of('primary', 'centred_intercept') }} as centred_intercept
+        {{ parameter_of('primary', 'centred_intercept') }} as centred_intercept,
+        {{ parameter_of('value', 'window_days') }} as value_window_days,
+        {{ parameter_of('value', 'factor') }} as value_factor,
+        {{ parameter_of('value', 'is_serving') }} as is_value_serving,
+        (
+            select array_agg(log_ratio order by percent)
+            from {{ source('state', 'churn_value_quantiles') }}
+            where model_version = served.model_version
+        ) as value_quantiles
     from served
     left join versions using (model_version)
     left join {{ source('state', 'churn_model_parameters') }} as stored using (model_version)
@@ -134,6 +142,46 @@ contributions as materialized (
     from inputs
 ),
 
+-- Two stages (value.py): does the customer buy within the window, and for how much over what BG/NBD and Gamma-Gamma
+-- expect of a buyer.
+order_amounts as (
+    select
+        customer_key,
+        case
+            when repeat_mean_order_amount > 0
+                then (value_gamma * value_p + value_p * x * repeat_mean_order_amount) / (value_p * x + value_q - 1)
+            else value_gamma * value_p / (value_q - 1)
+        end as expected_order_amount
+    from logits
+    cross join parameters
+),
+
+stages as materialized (
+    select
+        inputs.customer_key,
+        expected_order_amount,
+        fitted_alive * orders_if_alive as expected_orders,
+        fitted_alive * orders_365d_if_alive as expected_orders_365d,
+        case when value_window_days is not null
+            then 1 / (1 + exp(-greatest(-13, least(13, {{ model.expressions.get('value_buys', '0::double precision') }})))) end
+            as buys,
+        greatest(-27, least(27,
+            coalesce(ln(
+                greatest(coalesce(
+                    fitted_alive * case when value_window_days = 365 then orders_365d_if_alive else orders_if_alive end, 1), 1)
+                * greatest(expected_order_amount, 0.01)
+            ), 0)
+            + {{ model.expressions.get('value_amount', '0::double precision') }}
+        )) as log_amount,
+        -- Where two years are not known, the window is the horizon; a year is to it what its expected orders are.
+        case when value_window_days = 365 then 1 else coalesce(orders_365d_if_alive / nullif(orders_if_alive, 0), 365 / value_window_days) end
+            as extension
+    from inputs
+    inner join order_amounts using (customer_key)
+    left join expectations using (repeat_day_count, tenure_days)
+    cross join parameters
+),
+
 totals as materialized (
     select
         contributions.*,
@@ -165,13 +213,17 @@ select
     end as churn_probability,
     case when bgnbd_status <> 'no_dropout' then fitted_alive end as probability_alive,
     probability_of_order,
-    fitted_alive * orders_if_alive as expected_orders,
-    fitted_alive * orders_365d_if_alive as expected_orders_365d,
+    stages.expected_orders,
+    stages.expected_orders_365d,
+    stages.expected_order_amount,
     case
-        when repeat_mean_order_amount > 0
-            then (value_gamma * value_p + value_p * x * repeat_mean_order_amount) / (value_p * x + value_q - 1)
-        else value_gamma * value_p / (value_q - 1)
-    end as expected_order_amount,
+        when is_value_serving = 1 then extension * buys * exp(log_amount) * value_factor
+        else stages.expected_orders_365d * stages.expected_order_amount
+    end as expected_value_365,
+    case when buys is null then null when 1 - buys >= 0.1 then 0 else extension * {{ value_quantile('0.1') }} end
+        as expected_value_365_low,
+    case when buys is not null then extension * case when 1 - buys >= 0.1 then {{ value_quantile('0.8') }} else {{ value_quantile('0.9') }} end end
+        as expected_value_365_high,
     case when promoted_status is not null then centred_intercept end as baseline_log_odds,
     {%- for family in families %}
     case when promoted_status is not null then {{ family }} * case
@@ -181,5 +233,5 @@ select
     {%- endfor %}
 from logits
 inner join totals using (customer_key)
-left join expectations using (repeat_day_count, tenure_days)
+inner join stages using (customer_key)
 cross join parameters

@@ -24,6 +24,11 @@ select
     auc_spread,
     brier_mean,
     brier_spread,
+    value_status,
+    value_window_days::bigint as value_window_days,
+    value_coverage,
+    value_r_squared,
+    value_r_squared_gammagamma,
     array_to_string(families, ', ') as families,
     coalesce(model_version = max(model_version) filter (where decision = 'promoted') over (), false) as is_serving
 from (

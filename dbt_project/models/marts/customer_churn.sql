@@ -46,6 +46,9 @@ customers as (
         scored.expected_orders,
         scored.expected_orders_365d,
         scored.expected_order_amount,
+        scored.expected_value_365,
+        scored.expected_value_365_low,
+        scored.expected_value_365_high,
         {%- for name in ['baseline_log_odds'] + families %}
         {%- set column = name if name == 'baseline_log_odds' else name ~ '_contribution' %}
         case when featured.recency_days <= 365 then scored.{{ column }} end as {{ column }}
@@ -113,7 +116,9 @@ select
     expected_orders,
     expected_orders_365d,
     round(expected_order_amount::numeric, 4) as expected_order_amount,
-    round((expected_orders_365d * expected_order_amount)::numeric, 4) as expected_value_365_amount,
+    round(expected_value_365::numeric, 4) as expected_value_365_amount,
+    round(expected_value_365_low::numeric, 4) as expected_value_365_low_amount,
+    round(expected_value_365_high::numeric, 4) as expected_value_365_high_amount,
     {%- for place in [1, 2, 3] %}
     codes[{{ place }}] as reason_{{ place }}_code,
     contributions[{{ place }}] as reason_{{ place }}_contribution,

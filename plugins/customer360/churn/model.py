@@ -153,7 +153,7 @@ class ScoreModel:
 
     def log_odds(self, frame: pd.DataFrame) -> Floats:
         """Log-odds of churn, within +-`LOGIT_LIMIT`."""
-        return np.clip(self._unlimited_log_odds(frame), -LOGIT_LIMIT, LOGIT_LIMIT)
+        return np.clip(self.log_odds_unlimited(frame), -LOGIT_LIMIT, LOGIT_LIMIT)
 
     def probability(self, frame: pd.DataFrame) -> Floats:
         """Churn probability of every row, strictly between 0 and 1."""
@@ -167,7 +167,7 @@ class ScoreModel:
         columns = {family.value: np.zeros(len(frame)) for family in self.families}
         for part in self._parts(frame):
             columns[part.family.value] += part.contribution
-        unlimited = self._unlimited_log_odds(frame)
+        unlimited = self.log_odds_unlimited(frame)
         limited = np.clip(unlimited, -LOGIT_LIMIT, LOGIT_LIMIT)
         distance = unlimited - self.centred_intercept
         share = (limited - self.centred_intercept) / np.where(distance == 0.0, 1.0, distance)
@@ -210,7 +210,8 @@ class ScoreModel:
             forest = replace(forest, population_means=tuple(forest.steps(population).mean(axis=1).tolist()))
         return ScoreModel(terms, self.intercept, forest)
 
-    def _unlimited_log_odds(self, frame: pd.DataFrame) -> Floats:
+    def log_odds_unlimited(self, frame: pd.DataFrame) -> Floats:
+        """The sum before the limit; for a model of a number, the number."""
         total = np.full(len(frame), self.intercept)
         for term in self.terms:
             total += term.beta * term.z(frame)

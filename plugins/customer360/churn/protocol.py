@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from customer360.churn import bgnbd, evaluation, gammagamma, logistic, trees
+from customer360.churn import bgnbd, evaluation, gammagamma, logistic, trees, value
 from customer360.churn.features import (
     ABLATION,
     BGNBD_LOGIT,
@@ -90,6 +90,9 @@ class FeatureSource(Protocol):
 
         Orders with an amount above 0 count, also those that were cancelled later.
         """
+
+    def amounts(self, after: date, until: date) -> pd.Series:
+        """Net revenue of the valid orders of a day in (after, until], by key (as used in `features`)."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,7 @@ class FittedVersion:
     evaluation: dict[str, Any]
     decision: PromotionDecision
 
+    worth: value.ValueFit
     fallback: str
     """The best of hiatus, frequency and BG/NBD on the calibration snapshot: serves where no version was promoted."""
 
@@ -247,7 +251,36 @@ def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
     learn = [take_snapshot(source, day, plan.horizon_days) for day in plan.learn_on]
     everybody = complete_features(source, plan.test_on)
     test = snapshot_of(source, plan.test_on, plan.horizon_days, everybody)
-    return fit_on_snapshots(plan, learn, test, everybody)
+    version = fit_on_snapshots(plan, learn, test, everybody)
+    worth = fit_worth(source, plan, {snapshot.as_of_on: snapshot.everybody for snapshot in (*learn, test)})
+    return replace(version, worth=worth, evaluation={**version.evaluation, "value": worth.figures})
+
+
+def fit_worth(source: FeatureSource, plan: SnapshotPlan, taken: Mapping[date, pd.DataFrame | None]) -> value.ValueFit:
+    """What customers bring in a year, or in a horizon where two years are not known; judged on its own test day."""
+    assert source.first_ordered_on is not None
+    ended = tuple(day for day in plan.learn_on if day + timedelta(days=plan.horizon_days) <= plan.test_on)
+    otherwise = value.ValuePlan(plan.horizon_days, ended[-SNAPSHOTS_PER_HORIZON:], plan.test_on)
+    days = value.plan(source.first_ordered_on, source.last_complete_on, MINIMUM_HISTORY_DAYS, otherwise)
+    if days.test_on + timedelta(days=days.window_days) > source.last_complete_on:
+        days = otherwise
+
+    def frame_of(day: date) -> pd.DataFrame:
+        known = taken.get(day)
+        return complete_features(source, day) if known is None else known
+
+    everybody = frame_of(days.test_on)
+    if not len(everybody):
+        return value.not_fitted("too_few_buyers")
+    dropout, order_value = fit_bgnbd(everybody), fit_gammagamma(everybody)
+
+    def window(day: date, frame: pd.DataFrame) -> value.Window:
+        frame = frame.assign(**{BGNBD_LOGIT: bgnbd_logit(dropout, frame, plan.horizon_days)})
+        amounts = frame["customer_key"].map(source.amounts(day, day + timedelta(days=days.window_days)))
+        return value.Window(frame, np.maximum(amounts.fillna(0.0).to_numpy(dtype=np.float64), 0.0))
+
+    learn = [window(day, frame_of(day)) for day in days.learn_on]
+    return value.fit(days, learn, window(days.test_on, everybody), dropout, order_value)
 
 
 def fit_on_snapshots(
@@ -259,7 +292,7 @@ def fit_on_snapshots(
     they use no labels, and what they know ends where the test window begins.
     """
     dropout = fit_bgnbd(everybody)
-    value = fit_gammagamma(everybody)
+    order_value = fit_gammagamma(everybody)
     raw = learn
     learn = [with_bgnbd_logit(snapshot, dropout, plan.horizon_days) for snapshot in learn]
     test = with_bgnbd_logit(test, dropout, plan.horizon_days)
@@ -276,14 +309,15 @@ def fit_on_snapshots(
     report["status"] = learned.status.value
     report["decision"] = decision.value
     report["bgnbd_status"] = dropout.status.value
-    report["gammagamma_status"] = value.status.value
+    report["gammagamma_status"] = order_value.status.value
     report["test_days"] = _test_days(plan, raw, learned, report)
     report["why"] = why(report, decision)
     families = learned.families if primary else ()
     hiatus, frequency = fallbacks.hiatus, fallbacks.frequency
     return FittedVersion(
-        plan, dropout, value, hiatus, frequency, primary, learned.status, families, report, decision, best
-    )
+        plan, dropout, order_value, hiatus, frequency, primary, learned.status, families, report, decision,
+        value.not_fitted("not_tried"), best,
+    )  # fmt: skip
 
 
 def fit_bgnbd(frame: pd.DataFrame) -> bgnbd.BgNbdFit:

@@ -193,6 +193,24 @@ class WarehouseSource:
             ).fetchall()
         return frozenset(row[0] for row in rows)
 
+    def amounts(self, after: date, until: date) -> pd.Series:
+        """Net revenue in (after, until] under every key that a customer of the past may have."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                """
+                with brought as (
+                    select customer_key, sum(net_amount)::double precision as net_amount
+                    from candidate.fct_orders
+                    where ordered_on > %s and ordered_on <= %s and is_valid and net_amount is not null
+                    group by customer_key
+                )
+                select identifiers.identifier_key, brought.net_amount
+                from brought inner join identity.identifiers using (customer_key)
+                """,
+                [after, until],
+            ).fetchall()
+        return pd.Series({key: amount for key, amount in rows}, dtype="float64")
+
     def _connect(self) -> Connection:
         return warehouse.connect("transformer", self.settings, application_name="customer360 churn snapshots")
 

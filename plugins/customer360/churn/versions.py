@@ -15,6 +15,7 @@ from customer360.churn import bgnbd, protocol, scoring_sql
 from customer360.churn.features import FEATURE_BY_NAME, Family
 from customer360.churn.gammagamma import GammaGammaFit
 from customer360.churn.model import LEAF, Forest, ScoreModel, Term, Tree
+from customer360.churn.value import ValueModel
 from customer360.churn.statuses import FitStatus, PromotionDecision
 from customer360.warehouse import Connection, scalar
 
@@ -71,8 +72,9 @@ def save(
         """
         insert into state.churn_model_versions (
             run_id, as_of_on, requested_horizon_days, horizon_days, snapshots, status, bgnbd_status, gammagamma_status,
-            decision, families, model, fallback, why, auc_mean, auc_spread, brier_mean, brier_spread, test_day_count
-        ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning model_version
+            decision, families, model, fallback, why, auc_mean, auc_spread, brier_mean, brier_spread, test_day_count,
+            value_status, value_window_days, value_coverage, value_r_squared, value_r_squared_gammagamma
+        ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning model_version
         """,
         [
             run_id,
@@ -89,6 +91,7 @@ def save(
             fitted.fallback,
             fitted.why,
             *_over_test_days(judged),
+            *_of_value(judged),
         ],
     )
     rows = [(version, model, name, value) for model, name, value in _parameters(fitted)]
@@ -111,6 +114,8 @@ def save(
                     )
                 ],
             )
+        if judged and judged.worth.model is not None:
+            _save_value(cursor, version, judged.worth.model)
         if judged and judged.primary is not None:
             _save_model(cursor, version, judged.primary)
             cursor.executemany(
@@ -142,6 +147,30 @@ def _over_test_days(judged: protocol.FittedVersion | None) -> tuple[Any, ...]:
     figures = judged.evaluation["test_days"]
     names = ("auc_mean", "auc_spread", "brier_mean", "brier_spread")
     return (*(figures[name] for name in names), len(figures["days"]))
+
+
+def _of_value(judged: protocol.FittedVersion | None) -> tuple[Any, ...]:
+    if judged is None:
+        return ("too_little_history", None, None, None, None)
+    figures = judged.worth.figures
+    status = figures["serves"] if figures["status"] == "fitted" else figures["status"]
+    return (status, *(figures[name] for name in ("window_days", "coverage", "r_squared", "r_squared_gammagamma")))
+
+
+def _save_value(cursor: Cursor[Any], version: int, model: ValueModel) -> None:
+    """Both stages as SQL, and what buyers deviate from the second."""
+    cursor.executemany(
+        "insert into state.churn_model_expressions (model_version, part, expression, split_columns)"
+        " values (%s, %s, %s, %s)",
+        [
+            (version, part, scoring_sql.whole_expression(stage), scoring_sql.split_columns(stage))
+            for part, stage in (("value_buys", model.buys), ("value_amount", model.amount))
+        ],
+    )
+    cursor.executemany(
+        "insert into state.churn_value_quantiles (model_version, percent, log_ratio) values (%s, %s, %s)",
+        [(version, percent, float(ratio)) for percent, ratio in enumerate(model.quantiles)],
+    )
 
 
 def _save_model(cursor: Cursor[Any], version: int, model: ScoreModel) -> None:
@@ -266,6 +295,10 @@ def _parameters(fitted: protocol.FittedVersion | UnjudgedFit) -> Iterator[tuple[
     for model, baseline in (("hiatus", fitted.hiatus), ("frequency", fitted.frequency)):
         yield model, "intercept", baseline.intercept
         yield model, "slope", baseline.slope
+    if fitted.worth.model is not None:
+        yield "value", "window_days", float(fitted.worth.model.lifetime.window_days)
+        yield "value", "factor", fitted.worth.model.factor
+        yield "value", "is_serving", float(fitted.worth.is_serving)
     if fitted.primary is not None:
         yield "primary", "intercept", fitted.primary.intercept
         yield "primary", "centred_intercept", fitted.primary.centred_intercept
