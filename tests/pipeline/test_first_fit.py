@@ -1,4 +1,4 @@
-"""The first fit happens by itself: `c360 run` on a shop with history has scores, one with too little says what is missing."""
+"""The first fit happens by itself; a shop with too little history says what is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference results of churn.md on CDNOW, reproduced with the code that serves."""
+"""The reference results of docs/churn.md on CDNOW, reproduced with the code that serves."""
 
 from __future__ import annotations
 

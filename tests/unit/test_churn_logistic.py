@@ -31,9 +31,7 @@ def model(snapshot: protocol.Snapshot) -> ScoreModel:
     return fitted.calibrated(-0.1, 1.2).centred(snapshot.frame)
 
 
-def test_stored_rows_and_plain_arithmetic_give_the_probability(
-    model: ScoreModel, snapshot: protocol.Snapshot
-) -> None:
+def test_stored_rows_and_plain_arithmetic_give_the_probability(model: ScoreModel, snapshot: protocol.Snapshot) -> None:
     """As SQL will: the stored numbers, ln, greatest and least, nothing of scikit-learn."""
     rows = [(t.feature.column, t.feature.transform, t.mean, t.scale, t.beta) for t in model.terms]
     assert len(rows) > 8

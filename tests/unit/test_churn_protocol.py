@@ -61,9 +61,7 @@ def test_an_earlier_test_day_learns_only_from_windows_that_had_ended_by_then() -
     assert plan.before(plan.learn_on[0]) is None
 
 
-@pytest.mark.parametrize(
-    ("history_days", "horizon"), [(400, 91), (232, 91), (231, 56), (154, 56), (153, 28), (91, 28)]
-)
+@pytest.mark.parametrize(("history_days", "horizon"), [(400, 91), (232, 91), (231, 56), (154, 56), (153, 28), (91, 28)])
 def test_a_short_history_gets_a_shorter_horizon(history_days: int, horizon: int) -> None:
     plan = plan_snapshots(FIRST, FIRST + timedelta(days=history_days))
     assert plan is not None

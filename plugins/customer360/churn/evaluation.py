@@ -42,7 +42,7 @@ class Scored:
 def evaluate(
     labels: Labels, models: Mapping[str, Scored], purchase_day_count: NDArray[np.int64], resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Any]]:
-    """Per model name every figure of churn.md, overall and under `segments`; AUC intervals come from one bootstrap.
+    """Per model name every figure of docs/churn.md, overall and under `segments`; AUC intervals come from one bootstrap.
 
     All models see the same resamples, so that their intervals can be compared.
     """
@@ -89,7 +89,7 @@ def paired_differences(
         return {name: {"auc": dict(unknown), "brier": dict(unknown)} for name in others}
     areas = _bootstrap(labels, [scored.rank_by, *(other.rank_by for other in others.values())], resamples)
     own_error = (scored.probability - labels) ** 2
-    differences = {}
+    differences: dict[str, dict[str, dict[str, float | None]]] = {}
     for place, (name, other) in enumerate(others.items(), start=1):
         ours, theirs = auc(labels, scored.rank_by), auc(labels, other.rank_by)
         low, high = _interval(areas[:, 0] - areas[:, place])

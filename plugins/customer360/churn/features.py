@@ -5,7 +5,7 @@ of any day, and the models here, which know nothing else of the shop. `features_
 pandas: the reference that the SQL is tested against.
 
 A row exists for every customer with a valid order on or before the day. Nothing that happened, or became known, after
-the day may change a value (churn.md, The protocol).
+the day may change a value (docs/churn.md, The protocol).
 """
 
 from __future__ import annotations
@@ -127,11 +127,18 @@ FEATURE_COLUMNS: tuple[FeatureColumn, ...] = (
         True,
         "Net revenue of the last purchase day (not below 0) / mean_order_amount; null where that is 0.",
     ),
-    FeatureColumn("first_order_amount", "double precision", False, "Net revenue of the first purchase day, never below 0."),
     FeatureColumn(
-        "first_item_count", "double precision", True, "Lines of the orders of the first purchase day; null if not known."
+        "first_order_amount", "double precision", False, "Net revenue of the first purchase day, never below 0."
     ),
-    FeatureColumn("is_first_discounted", "double precision", False, "1 if an order of the first purchase day had a discount."),
+    FeatureColumn(
+        "first_item_count",
+        "double precision",
+        True,
+        "Lines of the orders of the first purchase day; null if not known.",
+    ),
+    FeatureColumn(
+        "is_first_discounted", "double precision", False, "1 if an order of the first purchase day had a discount."
+    ),
     FeatureColumn(
         "is_first_online", "double precision", False, "1 if an order of the first purchase day came by web or app."
     ),
@@ -303,7 +310,7 @@ SPLIT_COLUMNS: tuple[tuple[str, Family], ...] = (
 """What trees may split on: the same columns, untransformed, for a split only asks which of two values is greater."""
 
 UNKNOWN = -1.0
-"""What a null counts as in a split: below every value that a column can have, except the logit of BG/NBD, never null."""
+"""What a null counts as in a split: below every value that a column can have (the logit of BG/NBD is never null)."""
 
 
 def split_values(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:

@@ -71,7 +71,7 @@ class Forest:
     families: tuple[Family, ...]
     trees: tuple[Tree, ...]
     population_means: tuple[float, ...] = ()
-    """Mean of what each column's splits add in the population, from which contributions are told; empty: not centred."""
+    """Mean of what each column's splits add in the population: contributions start there; empty: not centred."""
 
     @property
     def root(self) -> float:

@@ -67,6 +67,9 @@ MAXIMUM_DRIFT = 0.05
 MAXIMUM_TRAINING_ROWS = 120_000
 """More rows no longer move a figure by a visible amount; the customers of a deterministic sample are taken."""
 
+FALLBACKS = ("hiatus", "frequency", "bgnbd")
+"""What serves where no version was ever promoted, and what a version must not be behind."""
+
 AUC_GUARD = 0.005
 """A candidate whose AUC lies further than this below the best one's is not chosen, whatever its log loss."""
 
@@ -258,10 +261,12 @@ def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
 
 def fit_worth(source: FeatureSource, plan: SnapshotPlan, taken: Mapping[date, pd.DataFrame | None]) -> value.ValueFit:
     """What customers bring in a year, or in a horizon where two years are not known; judged on its own test day."""
-    assert source.first_ordered_on is not None
+    first_ordered_on = source.first_ordered_on
+    if first_ordered_on is None:
+        return value.not_fitted("too_few_buyers")
     ended = tuple(day for day in plan.learn_on if day + timedelta(days=plan.horizon_days) <= plan.test_on)
     otherwise = value.ValuePlan(plan.horizon_days, ended[-SNAPSHOTS_PER_HORIZON:], plan.test_on)
-    days = value.plan(source.first_ordered_on, source.last_complete_on, MINIMUM_HISTORY_DAYS, otherwise)
+    days = value.plan(first_ordered_on, source.last_complete_on, MINIMUM_HISTORY_DAYS, otherwise)
     if days.test_on + timedelta(days=days.window_days) > source.last_complete_on:
         days = otherwise
 
@@ -518,7 +523,6 @@ class _Fallbacks:
         if by_bgnbd is not None:
             scored["bgnbd"] = evaluation.Scored(by_bgnbd)
         return scored
-
 
     def best(self, calibrate: Snapshot) -> str:
         """The one with the lowest log loss on a snapshot; BG/NBD before the others where they are level."""

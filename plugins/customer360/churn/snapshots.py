@@ -138,7 +138,8 @@ class WarehouseSource:
                         select customer_key from identity.customers
                         where abs(hashint8extended(customer_key, 360) % 10000) < {share}
                     )
-                    select 'order' as scope, order_id as key from candidate.fct_orders inner join sampled using (customer_key)
+                    select 'order' as scope, order_id as key
+                    from candidate.fct_orders inner join sampled using (customer_key)
                     union all
                     select 'session', session_id from candidate.fct_sessions inner join sampled using (customer_key)
                     union all
@@ -209,7 +210,7 @@ class WarehouseSource:
                 """,
                 [after, until],
             ).fetchall()
-        return pd.Series({key: amount for key, amount in rows}, dtype="float64")
+        return pd.Series(dict(rows), dtype="float64")
 
     def _connect(self) -> Connection:
         return warehouse.connect("transformer", self.settings, application_name="customer360 churn snapshots")

@@ -1,7 +1,8 @@
 """What a customer is worth: the net revenue of the next year with an 80 % interval, learned in two stages.
 
 The first stage asks whether the customer buys within the window (trees on the log-odds), the second for how much: trees
-on the logarithm of the revenue of those who did, as a multiple of what BG/NBD and Gamma-Gamma expect of a buyer (`base`).
+on the logarithm of the revenue of those who did, as a multiple of what BG/NBD and Gamma-Gamma expect of a buyer (the
+base).
 The expected value is P(buys) x base x exp(second stage) x a factor that makes the totals right (Duan 1983, "Smearing
 estimate"). The interval comes from the same distribution: nothing with
 probability 1 - P(buys), else the second stage times what buyers deviated from it, out of fold.
@@ -81,25 +82,27 @@ class Lifetime:
 
     def expected(self, frame: pd.DataFrame) -> Floats | None:
         """Expected net revenue of the window, or None where either is not fitted."""
-        if self.dropout.parameters is None or self.value.parameters is None:
-            return None
-        return self._orders(frame) * self._order_amount(frame)
+        orders, amounts = self._orders(frame), self._order_amount(frame)
+        return None if orders is None or amounts is None else orders * amounts
 
     def log_base(self, frame: pd.DataFrame) -> Floats:
         """ln of what a buyer is expected to bring: at least one order; 0 where nothing is fitted."""
-        if self.value.parameters is None:
+        orders, amounts = self._orders(frame), self._order_amount(frame)
+        if amounts is None:
             return np.zeros(len(frame))
-        orders = np.ones(len(frame)) if self.dropout.parameters is None else np.maximum(self._orders(frame), 1.0)
-        return np.log(orders * np.maximum(self._order_amount(frame), SMALLEST_ORDER_AMOUNT))
+        at_least_one = np.ones(len(frame)) if orders is None else np.maximum(orders, 1.0)
+        return np.log(at_least_one * np.maximum(amounts, SMALLEST_ORDER_AMOUNT))
 
-    def _orders(self, frame: pd.DataFrame) -> Floats:
-        assert self.dropout.parameters is not None
+    def _orders(self, frame: pd.DataFrame) -> Floats | None:
+        if self.dropout.parameters is None:
+            return None
         days = frame[["repeat_day_count", "repeat_span_days", "tenure_days"]].to_numpy(dtype=np.float64)
         x, t_x, T = days[:, 0], days[:, 1] / bgnbd.DAYS_PER_WEEK, days[:, 2] / bgnbd.DAYS_PER_WEEK
         return bgnbd.expected_orders(self.dropout.parameters, x, t_x, T, self.window_days / bgnbd.DAYS_PER_WEEK)
 
-    def _order_amount(self, frame: pd.DataFrame) -> Floats:
-        assert self.value.parameters is not None
+    def _order_amount(self, frame: pd.DataFrame) -> Floats | None:
+        if self.value.parameters is None:
+            return None
         repeats = frame["repeat_mean_order_amount"].to_numpy(dtype=np.float64, na_value=np.nan)
         return gammagamma.expected_order_value(self.value.parameters, frame["repeat_day_count"], repeats)
 

@@ -15,8 +15,8 @@ from customer360.churn import bgnbd, protocol, scoring_sql
 from customer360.churn.features import FEATURE_BY_NAME, Family
 from customer360.churn.gammagamma import GammaGammaFit
 from customer360.churn.model import LEAF, Forest, ScoreModel, Term, Tree
-from customer360.churn.value import ValueModel
 from customer360.churn.statuses import FitStatus, PromotionDecision
+from customer360.churn.value import ValueModel
 from customer360.warehouse import Connection, scalar
 
 LARGEST_X = 2_000.0
@@ -74,7 +74,9 @@ def save(
             run_id, as_of_on, requested_horizon_days, horizon_days, snapshots, status, bgnbd_status, gammagamma_status,
             decision, families, model, fallback, why, auc_mean, auc_spread, brier_mean, brier_spread, test_day_count,
             value_status, value_window_days, value_coverage, value_r_squared, value_r_squared_gammagamma
-        ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning model_version
+        ) values (
+            %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+        ) returning model_version
         """,
         [
             run_id,

@@ -68,7 +68,7 @@ create table state.churn_model_expressions (
     primary key (model_version, part)
 );
 comment on table state.churn_model_expressions is
-    'One row per version and part of its score, as SQL: a family of features, or the value''s buys and amount. Append-only.';
+    'One row per version and part of its score, as SQL: a family, or a stage of the value. Append-only.';
 
 create table state.churn_value_quantiles (
     model_version bigint not null references state.churn_model_versions,
