@@ -41,6 +41,7 @@ visible as (
     inner join {{ source('ops', 'visible_batches') }} as batch using (batch_id)
     where true
         {{- only_dirty(known.scope, 'record.' ~ key) }}
+        {{- only_sampled(known.scope, 'record.' ~ key) }}
         {%- if is_as_of() %}
         and case when batch.is_history then record.{{ known.known_from }} else batch.loaded_at end <= {{ known_until() }}
         {%- endif %}
@@ -133,6 +134,7 @@ not exists (
             {%- endif %}
     )
     {{- only_dirty(known.scope, 'frozen.' ~ known.key) }}
+    {{- only_sampled(known.scope, 'frozen.' ~ known.key) }}
     {%- if is_as_of() %}
     and frozen.known_at <= {{ known_until() }}
     {%- endif %}
