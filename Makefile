@@ -52,6 +52,7 @@ lint: $(STAMP) ## Check style, types and SQL; changes nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo --cache-dir .ruff_cache/imports
 	@$(BIN)/sqlfluff lint dbt_project/models dbt_project/tests --processes 2 --disable-progress-bar
 
 format: $(STAMP) ## Let the formatter rewrite the Python files
@@ -62,7 +63,7 @@ bench: $(STAMP) ## Measure speed beside its peers; ONLY="latency identity" picks
 	@$(BIN)/python -m bench $(ONLY)
 
 docs: $(STAMP) ## Write the generated pages (docs/tables.md, docs/settings.md) anew
-	@$(BIN)/python -m customer360.documentation
+	@$(BIN)/python -m customer360.reference_pages.documentation
 
 clean: down ## Remove the environment and everything that the product wrote
 	rm -rf $(VENV) .c360

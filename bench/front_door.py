@@ -1,7 +1,8 @@
 """How fast a million orders pass the front door, beside Postgres' own COPY and beside dlt.
 
-``python -m bench.front_door [ROWS]``. Each file goes through the whole of :func:`customer360.load.ingest`: hash,
-read, every expectation, COPY, raw gate, ledger. The limit is a server-side COPY of the same rows into the same table,
+``python -m bench.front_door [ROWS]``. Each file goes through the whole of
+:func:`customer360.front_door.load.ingest`: hash, read, every expectation, COPY, raw gate, ledger.
+The limit is a server-side COPY of the same rows into the same table,
 indexes and all; the peer is dlt loading the same file into the same server. Limit and load are run in turn, so that
 a busy machine slows both; the ratio is what counts.
 """
@@ -21,10 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from customer360 import gates, landing, load, readers, server, warehouse
-from customer360.feeds import FEEDS
-from customer360.rows_to_copy import Repeats, csv_of
+from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
+from customer360.front_door import landing, load, readers
+from customer360.front_door.rows_to_copy import Repeats, csv_of
+from customer360.gates import suites
 from customer360.settings import Settings
+from customer360.warehouse import embedded_server
 
 TARGETS = {"parquet": 0.5, "csv": 0.35, "jsonl": 0.35}
 SMALL_ROWS = 100
@@ -40,7 +44,7 @@ def main(rows: int = 1_000_000) -> int:
         home.chmod(0o755)
         settings = Settings(home=home / "home", landing=str(home / "landing"))
         warehouse.set_up(settings)
-        gates.landing_suite("orders")
+        suites.landing_suite("orders")
         try:
             missed += _small(settings, home)
             files = _make(rows, 1, home, "million")
@@ -65,7 +69,7 @@ def main(rows: int = 1_000_000) -> int:
                 print(f"{format_:>8} {spent}", flush=True)
             print(f"peak memory of the loader: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB")
         finally:
-            server.stop(settings, immediate=True)
+            embedded_server.stop(settings, immediate=True)
     return missed
 
 
@@ -107,7 +111,7 @@ def _stages(path: Path) -> dict[str, float]:
         spent["hash"] = time.monotonic() - started
         stream.seek(0)
         chunks = readers.open_source(feed, path.name, stream).chunks
-        gate, repeats = gates.LandingGate(feed, datetime.now(UTC)), Repeats(feed, path.stat().st_size)
+        gate, repeats = suites.LandingGate(feed, datetime.now(UTC)), Repeats(feed, path.stat().st_size)
         while True:
             times = [time.monotonic()]
             chunk = next(chunks, None)
@@ -180,7 +184,7 @@ def _dlt(settings: Settings, path: Path, home: Path) -> float:
     with warehouse.admin(settings) as connection:
         connection.execute("drop schema if exists peer cascade")
         connection.execute("drop schema if exists peer_staging cascade")
-    url = server.ensure_running(settings).url(settings.database)
+    url = embedded_server.ensure_running(settings).url(settings.database)
     environment = os.environ | {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     done = subprocess.run(
         [sys.executable, "-c", _DLT, str(path), url, str(folder)],

@@ -71,9 +71,9 @@ def _choice(random: np.random.Generator, choices: tuple[str, ...], count: int) -
 
 def _as_text(table: pa.Table, *, quoted: bool) -> pa.Table:
     """Every column as the text of its JSON value (strings quoted if asked)."""
-    from customer360.feeds import ORDERS
-    from customer360.records import conform
-    from customer360.rows_to_copy import json_of_array
+    from customer360.contract.feeds import ORDERS
+    from customer360.contract.records import conform
+    from customer360.front_door.rows_to_copy import json_of_array
 
     columns = {}
     for name in table.column_names:

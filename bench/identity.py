@@ -25,12 +25,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from customer360 import server, warehouse
+from customer360 import warehouse
 from customer360.identity import quality, resolve
 from customer360.identity.staged import copy_in, copy_out
 from customer360.sample.generator import generate
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, embedded_server, query
 
 Ints = npt.NDArray[np.int64]
 
@@ -87,7 +87,7 @@ def _scratch_warehouse() -> Iterator[tuple[Settings, Connection]]:
                 connection.commit()
                 yield settings, connection
         finally:
-            server.stop(settings, immediate=True)
+            embedded_server.stop(settings, immediate=True)
 
 
 def measure_speed(settings: Settings, connection: Connection, scale: float) -> dict[str, Any]:

@@ -26,11 +26,12 @@ import duckdb
 from bench.at_rest import let_rest
 from bench.increment_data import land_increment, land_nothing_new, make_base
 from bench.model_times import slowest_models
-from customer360 import server, warehouse
-from customer360.build import RATES, build
+from customer360 import warehouse
+from customer360.models.fingerprint import RATES
 from customer360.progress import Silent
+from customer360.publication.build import build
 from customer360.settings import Settings
-from customer360.warehouse import query
+from customer360.warehouse import embedded_server, query
 
 LARGEST_RATIO = 1.5
 READ_PER_TOUCHED = 20
@@ -92,7 +93,7 @@ def measure(customers: int, touched: int, *, with_duckdb: bool) -> dict[str, Any
             let_rest(settings)
             figures |= measure_increments(settings, customers, touched)
         finally:
-            server.stop(settings, immediate=True)
+            embedded_server.stop(settings, immediate=True)
     return figures
 
 

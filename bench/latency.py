@@ -17,11 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from customer360 import landing, stack, warehouse
+from customer360 import warehouse
+from customer360.front_door import landing
 from customer360.progress import Silent
 from customer360.run import run_everything
 from customer360.sample import generate
 from customer360.settings import Settings
+from customer360.stack import processes
 
 ROWS = 1_000
 TARGET_SECONDS = 10.0
@@ -41,7 +43,7 @@ def main() -> int:
     settings = Settings(home=home)
     try:
         pieces = prepare(settings, wanted.customers, wanted.batches + 2)
-        stack.up(settings)
+        processes.up(settings)
         for piece in pieces[:2]:  # the first task of each worker pays for what it imports
             measure(settings, piece)
         dice = random.Random(1)
@@ -51,7 +53,7 @@ def main() -> int:
             measured.append(measure(settings, piece))
         report(measured, wanted.customers, as_json=wanted.json)
     finally:
-        stack.down(settings)
+        processes.down(settings)
         shutil.rmtree(home, ignore_errors=True)
     return 0
 

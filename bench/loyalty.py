@@ -22,13 +22,15 @@ from pathlib import Path
 
 from bench.at_rest import let_rest
 from bench.model_times import slowest_models
-from customer360 import daily, server, transform, warehouse
-from customer360.build import published_tables
+from customer360 import warehouse
+from customer360.models import runner
 from customer360.progress import Silent
-from customer360.publish import publish
-from customer360.run_log import recorded
+from customer360.publication import daily
+from customer360.publication.build import published_tables
+from customer360.publication.publish import publish
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, embedded_server, query
+from customer360.warehouse.run_log import recorded
 
 TARGET_SECONDS = 60
 
@@ -74,7 +76,7 @@ def measure(customers: int, density: Density) -> dict[str, object]:
             let_rest(settings)  # as autovacuum has done before the next day's pass
             return {**counts, **one_pass(settings, today)}
         finally:
-            server.stop(settings, immediate=True)
+            embedded_server.stop(settings, immediate=True)
 
 
 def one_pass(settings: Settings, day: date) -> dict[str, object]:
@@ -93,7 +95,7 @@ def one_pass(settings: Settings, day: date) -> dict[str, object]:
 
 def make_shop(settings: Settings, customers: int, today: date, density: Density) -> dict[str, int]:
     """Fill the fact tables with the records up to ``today``, build the customers' live tables; returns row counts."""
-    tables = {table.name: table for table in transform.model_tables(settings) if table.name in _FACTS}
+    tables = {table.name: table for table in runner.model_tables(settings) if table.name in _FACTS}
     with warehouse.connect("transformer", settings) as connection:
         for name, table in tables.items():
             columns = ", ".join(f"{column} {kind}" for column, kind in table.columns.items())
@@ -109,7 +111,7 @@ def make_shop(settings: Settings, customers: int, today: date, density: Density)
         connection.execute("analyze")
         counts = {name: count(connection, f"candidate.{name}") for name in _FACTS}
     with recorded(settings, "build", "bench") as run:
-        transform.run_models(settings, list(_LIVE), run_id=run.run_id, full_refresh=True)
+        runner.run_models(settings, list(_LIVE), run_id=run.run_id, full_refresh=True)
         published = [table for table in published_tables(settings) if table.name == "customer_360"]
         publish(settings, published, run_id=run.run_id, kind="daily")
     return {"customers": customers, **counts}

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from airflow.sdk import AssetAlias, dag, task
 
-from customer360.airflow_assets import MARTS, RAW
-from customer360.airflow_conventions import conventions
+from customer360.airflow.assets import MARTS, RAW
+from customer360.airflow.conventions import conventions
 
 DAILY_ALIAS = "daily_due_after_build"
 
@@ -23,9 +23,9 @@ DAILY_ALIAS = "daily_due_after_build"
 def build_customer_360():
     @task(outlets=[MARTS, AssetAlias(DAILY_ALIAS)])
     def build_marts():
-        from customer360 import airflow_tasks
+        from customer360.airflow import tasks
 
-        return airflow_tasks.build_marts(DAILY_ALIAS)
+        return tasks.build_marts(DAILY_ALIAS)
 
     build_marts()
 

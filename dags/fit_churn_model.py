@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from airflow.sdk import CronTriggerTimetable, Param, dag, task
 
-from customer360.airflow_assets import DAILY_DUE
-from customer360.airflow_conventions import conventions
+from customer360.airflow.assets import DAILY_DUE
+from customer360.airflow.conventions import conventions
 from customer360.settings import get_settings
 
 
@@ -38,7 +38,7 @@ from customer360.settings import get_settings
 def fit_churn_model():
     @task(outlets=[DAILY_DUE])
     def fit_model(params=None):
-        from customer360.churn import tasks
+        from customer360.airflow import tasks
 
         return tasks.fit_model(params["as_of_on"], params["horizon_days"])
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetAlias, dag, task
 
-from customer360.airflow_conventions import because, conventions, one_batch
+from customer360.airflow.conventions import because, conventions, one_batch
 
 ALIAS = "held_batch"
 
@@ -26,9 +26,9 @@ ALIAS = "held_batch"
 def hold_batch():
     @task(outlets=[AssetAlias(ALIAS)])
     def take_out_batch(params=None):
-        from customer360 import airflow_tasks
+        from customer360.airflow import tasks
 
-        return airflow_tasks.hold_batch(ALIAS, params)
+        return tasks.hold_batch(ALIAS, params)
 
     take_out_batch()
 

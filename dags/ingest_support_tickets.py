@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from airflow.sdk import dag, task
 
-from customer360.airflow_assets import LANDED, RAW
-from customer360.airflow_conventions import conventions
+from customer360.airflow.assets import LANDED, RAW
+from customer360.airflow.conventions import conventions
 
 
 @dag(
@@ -22,7 +22,7 @@ from customer360.airflow_conventions import conventions
 def ingest_support_tickets():
     @task(outlets=[RAW["support_tickets"]])
     def load_support_tickets():
-        from customer360.airflow_tasks import ingest_feed
+        from customer360.airflow.tasks import ingest_feed
 
         return ingest_feed("support_tickets")
 

@@ -10,9 +10,9 @@ from datetime import timedelta
 
 from airflow.sdk import chain, dag, task
 
-from customer360 import airflow_rebuild
-from customer360.airflow_assets import MARTS
-from customer360.airflow_conventions import conventions
+from customer360.airflow import rebuild
+from customer360.airflow.assets import MARTS
+from customer360.airflow.conventions import conventions
 
 
 @dag(
@@ -22,21 +22,21 @@ from customer360.airflow_conventions import conventions
 def rebuild_customer_360():
     @task
     def claim_batches():
-        return airflow_rebuild.begin_rebuild()
+        return rebuild.begin_rebuild()
 
     @task
     def resolve_identity():
-        return airflow_rebuild.resolve_identity()
+        return rebuild.resolve_identity()
 
     @task(outlets=[MARTS])
     def publish_marts():
-        return airflow_rebuild.publish_rebuild()
+        return rebuild.publish_rebuild()
 
     chain(
         claim_batches(),
-        airflow_rebuild.model_group("staging", "tag:staging"),
+        rebuild.model_group("staging", "tag:staging"),
         resolve_identity(),
-        airflow_rebuild.model_group("models", "tag:live"),
+        rebuild.model_group("models", "tag:live"),
         publish_marts(),
     )
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
 
-from customer360.airflow_assets import DAILY_DUE, MARTS
-from customer360.airflow_conventions import conventions
+from customer360.airflow.assets import DAILY_DUE, MARTS
+from customer360.airflow.conventions import conventions
 from customer360.settings import get_settings
 
 
@@ -34,9 +34,9 @@ from customer360.settings import get_settings
 def refresh_daily():
     @task(outlets=[MARTS])
     def build_daily(params=None):
-        from customer360 import airflow_tasks
+        from customer360.airflow import tasks
 
-        return airflow_tasks.build_daily(params["as_of_on"])
+        return tasks.build_daily(params["as_of_on"])
 
     build_daily()
 

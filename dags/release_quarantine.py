@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetAlias, Param, dag, task
 
-from customer360.airflow_conventions import because, conventions, optional, optional_feed
+from customer360.airflow.conventions import because, conventions, optional, optional_feed
 
 ALIAS = "released_rows"
 
@@ -43,9 +43,9 @@ ALIAS = "released_rows"
 def release_quarantine():
     @task(outlets=[AssetAlias(ALIAS)])
     def release_rows(params=None):
-        from customer360 import airflow_tasks
+        from customer360.airflow import tasks
 
-        return airflow_tasks.release_rows(ALIAS, params)
+        return tasks.release_rows(ALIAS, params)
 
     release_rows()
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetAlias, dag, task
 
-from customer360.airflow_conventions import because, conventions, optional, optional_feed
+from customer360.airflow.conventions import because, conventions, optional, optional_feed
 
 ALIAS = "replayed_batches"
 
@@ -29,9 +29,9 @@ ALIAS = "replayed_batches"
 def replay_batches():
     @task(outlets=[AssetAlias(ALIAS)])
     def load_again(params=None):
-        from customer360 import airflow_tasks
+        from customer360.airflow import tasks
 
-        return airflow_tasks.replay_batches(ALIAS, params)
+        return tasks.replay_batches(ALIAS, params)
 
     load_again()
 

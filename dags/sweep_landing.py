@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from airflow.sdk import AssetAlias, CronTriggerTimetable, dag, task
 
-from customer360.airflow_conventions import conventions
+from customer360.airflow.conventions import conventions
 
 ALIAS = "found_by_sweep"
 
@@ -23,7 +23,7 @@ ALIAS = "found_by_sweep"
 def sweep_landing():
     @task(outlets=[AssetAlias(ALIAS)])
     def wake_what_waits():
-        from customer360.airflow_tasks import sweep
+        from customer360.airflow.tasks import sweep
 
         return sweep(ALIAS)
 

@@ -9,6 +9,6 @@ import sys
 __all__: list[str] = []
 
 if "scheduler" in sys.argv:
-    from customer360 import airflow_warm
+    from customer360.airflow import warm
 
-    airflow_warm.warm()
+    warm.warm()

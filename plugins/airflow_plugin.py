@@ -26,7 +26,7 @@ async def pages(
     scope: dict[str, Any], receive: Callable[..., Awaitable[Any]], send: Callable[..., Awaitable[Any]]
 ) -> None:
     """The web application below /customer360."""
-    from customer360.airflow_pages import application
+    from customer360.airflow.pages import application
 
     await application()(scope, receive, send)
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from customer360 import server, warehouse
+from customer360 import warehouse
 from customer360.settings import Settings
+from customer360.warehouse import embedded_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,7 +40,7 @@ def embedded() -> Iterator[Settings]:
         settings = Settings(home=Path(home), database="c360_template")
         warehouse.set_up(settings)
         yield settings
-        server.stop(settings, immediate=True)
+        embedded_server.stop(settings, immediate=True)
 
 
 @pytest.fixture

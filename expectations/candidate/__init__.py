@@ -17,7 +17,7 @@ from great_expectations import ExpectationSuite
 from great_expectations.expectations.metadata_types import FailureSeverity
 
 if TYPE_CHECKING:
-    from customer360.publish import Kind
+    from customer360.publication.publish import Kind
 
 # Rows of batches that a build may see: claimed, and neither held nor refused.
 VISIBLE = "batches.claimed_at is not null and batches.state in ('loaded', 'published')"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from great_expectations.expectations.expectation import BatchExpectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from customer360.feeds import COUNTRIES, CURRENCIES, Feed, Field
-from customer360.records import RECORD
-from customer360.row_rules import (
+from customer360.contract.feeds import COUNTRIES, CURRENCIES, Feed, Field
+from customer360.contract.records import RECORD
+from customer360.gates.row_rules import (
     ExpectAnyOf,
     ExpectElementValue,
     ExpectNonEmptyArray,

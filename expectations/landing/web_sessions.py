@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from great_expectations import ExpectationSuite
 
-from customer360.feeds import WEB_SESSIONS
-from customer360.row_rules import (
+from customer360.contract.feeds import WEB_SESSIONS
+from customer360.gates.row_rules import (
     ExpectAtLeast,
     ExpectNotBefore,
     ExpectPlausibleTime,

@@ -7,11 +7,11 @@ from datetime import date
 from typing import Any
 
 from customer360 import wake
-from customer360.build import RunSummary, build
-from customer360.daily import refresh_daily
-from customer360.gates import build_data_docs
-from customer360.load import IngestSummary, ingest
+from customer360.front_door.load import IngestSummary, ingest
+from customer360.gates.suites import build_data_docs
 from customer360.progress import Progress, Silent
+from customer360.publication.build import RunSummary, build
+from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
 
 

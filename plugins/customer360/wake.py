@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from customer360 import landing, warehouse
-from customer360.feeds import FEEDS
-from customer360.run_log import DIED
+from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
+from customer360.front_door import landing, ledger
 from customer360.settings import Settings
+from customer360.warehouse.run_log import DIED
 
 # A batch that was loaded this recently has its event on the way.
 _ANNOUNCED_SECONDS = 15
@@ -37,10 +38,20 @@ class Waiting:
 def what_waits(settings: Settings) -> Waiting:
     """Look at the landing zone and the ledger. Reads only."""
     return Waiting(
-        files_of=tuple(feed for feed in FEEDS if landing.waiting(settings, feed)),
+        files_of=tuple(feed for feed in FEEDS if waiting_files(settings, feed)),
         batches_of=_unbuilt_feeds(settings),
         is_daily_due=is_daily_due(settings),
     )
+
+
+def waiting_files(settings: Settings, feed: str) -> list[landing.LandedFile]:
+    """Files that the ledger has not dealt with: never seen, changed since, or left behind by a load that broke."""
+    with warehouse.connect("loader", settings, autocommit=True) as connection:
+        fresh, _ = ledger.unseen(connection, landing.files(settings, feed))
+        unfinished = ledger.unfinished(connection, feed)
+    locations = {batch.location for batch in unfinished}
+    known = {file.location for file in fresh}
+    return fresh + [file for file in landing.files(settings, feed) if file.location in locations - known]
 
 
 def has_unbuilt(settings: Settings, feed: str) -> bool:

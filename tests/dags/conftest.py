@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from customer360 import model_graph
+from customer360.models import model_graph
 from customer360.settings import get_settings
 
 ROOT = Path(__file__).resolve().parents[2]

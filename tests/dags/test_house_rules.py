@@ -106,7 +106,7 @@ def test_dag_files_import_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(json.loads(run.stdout.splitlines()[-1]))
-    assert "customer360.airflow_assets" in loaded
+    assert "customer360.airflow.assets" in loaded
     assert not loaded & set(HEAVY)
 
 
@@ -153,10 +153,10 @@ def test_one_new_raw_table_is_enough_to_build(dags: dict[str, Any]) -> None:
 
 
 def test_the_sweep_can_wake_every_dag_that_waits_for_something(dags: dict[str, Any]) -> None:
-    from customer360 import airflow_assets
+    from customer360.airflow import assets
 
-    wakeable = {asset.name for asset in (*airflow_assets.LANDED.values(), *airflow_assets.RAW.values())}
-    wakeable.add(airflow_assets.DAILY_DUE.name)
+    wakeable = {asset.name for asset in (*assets.LANDED.values(), *assets.RAW.values())}
+    wakeable.add(assets.DAILY_DUE.name)
     awaited = {
         asset.name
         for dag in dags.values()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from customer360 import landing, stack, warehouse
-from customer360.airflow_api import AirflowApi
+from customer360 import warehouse
+from customer360.front_door import landing
 from customer360.sample import SampleFile, SampleManifest, generate
 from customer360.settings import Settings
+from customer360.stack import processes
+from customer360.stack.airflow_api import AirflowApi
 
 ROOT = Path(__file__).resolve().parents[2]
 ENDED = {"published", "refused", "duplicate"}
@@ -87,13 +89,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         300, 60, None, 7, sample_at, fresh_batches=40, fresh_days=20, history_versions="latest", history_files=1
     )
     try:
-        stack.up(settings)
-        shop = Shop(settings, stack.api(settings), sample)
+        processes.up(settings)
+        shop = Shop(settings, processes.api(settings), sample)
         names = [landing.put(settings, f.feed, sample.path(f), history=True).name for f in sample.history()]
         shop.until_done(names, 300)
         yield shop
     finally:
-        stack.down(settings)
+        processes.down(settings)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -14,7 +14,8 @@ import httpx
 import psutil
 import pytest
 
-from customer360 import stack, wake, warehouse
+from customer360 import wake, warehouse
+from customer360.stack import processes
 from tests.e2e.conftest import Shop, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]
@@ -67,16 +68,16 @@ def test_bursts_of_files_leave_none_behind(shop: Shop, without_sweep: None) -> N
 
 
 def test_files_that_land_while_the_triggerer_is_dead_are_found_by_the_sweep(shop: Shop) -> None:
-    os.killpg(stack.running(shop.settings)["triggerer"], signal.SIGKILL)
-    until(lambda: "triggerer" not in stack.running(shop.settings), 10, "the triggerer dies")
+    os.killpg(processes.running(shop.settings)["triggerer"], signal.SIGKILL)
+    until(lambda: "triggerer" not in processes.running(shop.settings), 10, "the triggerer dies")
     names = [shop.land(feed) for feed in FEEDS]
     shop.until_done(names, 300)
-    stack.up(shop.settings)
-    assert set(stack.running(shop.settings)) == set(stack.COMPONENTS)
+    processes.up(shop.settings)
+    assert set(processes.running(shop.settings)) == set(processes.COMPONENTS)
 
 
 def test_files_that_land_while_the_triggerer_hangs_are_found_by_the_sweep(shop: Shop) -> None:
-    triggerer = psutil.Process(stack.running(shop.settings)["triggerer"])
+    triggerer = psutil.Process(processes.running(shop.settings)["triggerer"])
     family = [triggerer, *triggerer.children(recursive=True)]
     for process in family:
         process.suspend()
@@ -90,12 +91,12 @@ def test_files_that_land_while_the_triggerer_hangs_are_found_by_the_sweep(shop: 
 
 
 def test_a_scheduler_that_is_killed_leaves_no_worker_and_doubles_nothing(shop: Shop) -> None:
-    scheduler = stack.running(shop.settings)["scheduler"]
+    scheduler = processes.running(shop.settings)["scheduler"]
     names = [shop.land("orders")]
     until(lambda: shop.states(names), 60, "the file is known")
     os.kill(scheduler, signal.SIGKILL)
     names.append(shop.land("orders"))
-    stack.up(shop.settings)
+    processes.up(shop.settings)
     shop.until_done(names, 300)
     assert set(shop.states(names).values()) == {"published"}
     orphans = [p.pid for p in psutil.process_iter() if _session(p.pid) == scheduler and p.status() != "zombie"]
@@ -147,10 +148,10 @@ def marts_publications(shop: Shop) -> int:
 
 
 def test_a_second_up_changes_nothing(shop: Shop) -> None:
-    before = stack.running(shop.settings)
-    assert set(before) == set(stack.COMPONENTS)
-    found = stack.up(shop.settings)
-    assert stack.running(shop.settings) == before
+    before = processes.running(shop.settings)
+    assert set(before) == set(processes.COMPONENTS)
+    found = processes.up(shop.settings)
+    assert processes.running(shop.settings) == before
     assert found.airflow == shop.api.address
 
 
@@ -214,7 +215,7 @@ def test_every_task_links_its_runbook(shop: Shop) -> None:
 
 
 def test_nothing_of_the_stack_listens_beyond_this_machine(shop: Shop) -> None:
-    sessions = set(stack.running(shop.settings).values())
+    sessions = set(processes.running(shop.settings).values())
     listening = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):  # a task that has just ended
@@ -226,6 +227,6 @@ def test_nothing_of_the_stack_listens_beyond_this_machine(shop: Shop) -> None:
 
 @pytest.mark.parametrize("component", ["api-server", "scheduler", "triggerer", "dag-processor"])
 def test_each_component_tells_that_it_lives(shop: Shop, component: str) -> None:
-    silent = stack.silent_seconds(shop.settings, component)
+    silent = processes.silent_seconds(shop.settings, component)
     assert silent is not None
     assert silent < 30

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from customer360 import warehouse
-from customer360.airflow_api import AirflowUnavailableError
+from customer360.stack.airflow_api import AirflowUnavailableError
 from tests.e2e.conftest import Shop, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(600)]

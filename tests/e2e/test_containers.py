@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from customer360 import server, warehouse
+from customer360 import warehouse
 from customer360.settings import Settings
+from customer360.warehouse import embedded_server
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = Path(sys.executable).parent / "c360"
@@ -37,7 +38,7 @@ def variables() -> Iterator[dict[str, str]]:
     """The containers' environment, with a free port and a PostgreSQL that stands for the service postgres."""
     with tempfile.TemporaryDirectory(prefix="c360-containers-") as folder:
         database = Settings(home=Path(folder) / "postgres")
-        endpoint = server.ensure_running(database)
+        endpoint = embedded_server.ensure_running(database)
         with warehouse.admin(database, database="postgres") as connection:
             connection.execute("create database customer360")
         with socket.socket() as probe:
@@ -53,7 +54,7 @@ def variables() -> Iterator[dict[str, str]]:
                 "C360_AIRFLOW_URL": f"http://127.0.0.1:{port}",
             }
         finally:
-            server.stop(database, immediate=True)
+            embedded_server.stop(database, immediate=True)
 
 
 def test_every_service_runs_its_command_and_becomes_healthy(

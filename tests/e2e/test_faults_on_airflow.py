@@ -23,11 +23,13 @@ import psutil
 import psycopg
 import pytest
 
-from customer360 import server, stack, wake, warehouse
-from customer360.airflow_environment import dags_folder, product_environment
+from customer360 import wake, warehouse
+from customer360.publication.verify import verify
 from customer360.run import run_everything
 from customer360.settings import Settings
-from customer360.verify import verify
+from customer360.stack import processes
+from customer360.stack.airflow_environment import dags_folder, product_environment
+from customer360.warehouse import embedded_server
 from tests.e2e.conftest import Shop, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(1800)]
@@ -124,7 +126,7 @@ def reader(shop: Shop) -> Iterator[Reader]:
 
 def finish(shop: Shop) -> int:
     """Peace: everything runs again, and at most two ordinary runs do what is left. Returns how many it took."""
-    stack.up(shop.settings)
+    processes.up(shop.settings)
     for number in (1, 2):
         summary = run_everything(shop.settings, trigger=f"peace {number}")
         if summary.is_complete and all(run.state in {"succeeded", "idle"} for run in summary.runs):
@@ -145,7 +147,7 @@ def assert_nothing_is_lost(settings: Settings, *, full: bool) -> None:
 
 def task_processes(shop: Shop) -> list[psutil.Process]:
     """The processes in which tasks run: the scheduler's workers' children."""
-    leader = stack.running(shop.settings).get("scheduler")
+    leader = processes.running(shop.settings).get("scheduler")
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
@@ -198,11 +200,11 @@ def test_a_task_killed_with_no_retry_left_is_one_alert(shop: Shop, reader: Reade
 @pytest.mark.slow
 def test_the_alert_for_an_api_server_that_is_away_names_it_and_nothing_is_lost(shop: Shop, reader: Reader) -> None:
     before = last_incident(shop)
-    os.killpg(stack.running(shop.settings)["api-server"], signal.SIGKILL)
+    os.killpg(processes.running(shop.settings)["api-server"], signal.SIGKILL)
     names = [shop.land(feed) for feed in FEEDS]
     until(lambda: incidents(shop, "component_silent", since=before), 60, "the monitor misses it")
     time.sleep(30)  # the absence itself: the fault of the matrix is ten minutes, a busy box cannot wait so long
-    stack.up(shop.settings)
+    processes.up(shop.settings)
     shop.until_done(names, 240)
     until(lambda: incidents(shop, "component_silent", since=before)[-1][2], 60, "it closes")
     told = incidents(shop, "component_silent", since=before)
@@ -216,7 +218,7 @@ def test_the_alert_for_an_api_server_that_is_away_names_it_and_nothing_is_lost(s
 def test_a_dag_that_no_longer_imports_is_told_and_closes_when_it_does(shop: Shop) -> None:
     before = last_incident(shop)
     broken = dags_folder(shop.settings) / "broken_by_a_drill.py"
-    assert broken.parent != Path(stack.__file__).parents[2] / "dags", "this test writes into a copy"
+    assert broken.parent != Path(processes.__file__).parents[2] / "dags", "this test writes into a copy"
     broken.write_text("from airflow.sdk import dag, there_is_no_such_thing\n")
     try:
         until(lambda: incidents(shop, "dag_broken", since=before), 150, "the monitor reads what does not import")
@@ -231,11 +233,11 @@ def test_a_dag_that_no_longer_imports_is_told_and_closes_when_it_does(shop: Shop
 @pytest.mark.parametrize("component", ["triggerer", "dag-processor"])
 def test_a_dead_component_is_told_and_files_are_found_all_the_same(shop: Shop, component: str) -> None:
     before = last_incident(shop)
-    os.killpg(stack.running(shop.settings)[component], signal.SIGKILL)
+    os.killpg(processes.running(shop.settings)[component], signal.SIGKILL)
     names = [shop.land("orders")]
     until(lambda: incidents(shop, "component_silent", since=before), 180, "the monitor misses its heartbeat")
     shop.until_done(names, 180)
-    stack.up(shop.settings)
+    processes.up(shop.settings)
     until(lambda: all(closed for *_, closed in incidents(shop, "component_silent", since=before)), 90, "it closes")
     told = incidents(shop, "component_silent", since=before)
     assert [summary.split(" has not")[0] for _, summary, _ in told] == [f"Airflow's {component}"]
@@ -246,11 +248,11 @@ def test_a_dead_component_is_told_and_files_are_found_all_the_same(shop: Shop, c
 
 def _kill(component: str) -> Callable[[Shop, random.Random], None]:
     def strike(shop: Shop, dice: random.Random) -> None:
-        pid = stack.running(shop.settings).get(component)
+        pid = processes.running(shop.settings).get(component)
         if pid:
             os.kill(pid, signal.SIGKILL)
-            until(lambda: component not in stack.running(shop.settings), 10, "it dies")
-        stack.up(shop.settings)
+            until(lambda: component not in processes.running(shop.settings), 10, "it dies")
+        processes.up(shop.settings)
 
     return strike
 
@@ -279,14 +281,14 @@ def _cut_a_connection(shop: Shop, dice: random.Random) -> None:
 
 
 def _power_cut(shop: Shop, dice: random.Random) -> None:
-    server.kill(shop.settings)
-    until(lambda: not server.is_running(shop.settings), 20, "the server dies")
+    embedded_server.kill(shop.settings)
+    until(lambda: not embedded_server.is_running(shop.settings), 20, "the server dies")
     warehouse.admin(shop.settings).close()  # whoever comes first starts it again
 
 
 def _a_second_run(shop: Shop, dice: random.Random) -> None:
     point = dice.choice(["load.copied", "build.claimed", "build.modelled", "publish.writing", "publish.written", ""])
-    command = [sys.executable, "-c", "from customer360.cli import main; main()", "run"]
+    command = [sys.executable, "-c", "from customer360.cli.app import main; main()", "run"]
     environment = product_environment(shop.settings) | ({"C360_KILL_AT": point} if point else {})
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
     subprocess.run(command, env=environment, check=False, timeout=300, **quiet)  # type: ignore[call-overload]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from customer360.lineage import events_file
+from customer360.stack.lineage import events_file
 from tests.e2e.conftest import Shop, until
 
 pytestmark = [pytest.mark.airflow, pytest.mark.timeout(900)]

@@ -11,9 +11,10 @@ import httpx
 import jwt
 import pytest
 
-from customer360 import landing, warehouse
-from customer360.airflow_environment import ADMIN, airflow_secrets
+from customer360 import warehouse
+from customer360.front_door import landing
 from customer360.oncall.monitor import look_once
+from customer360.stack.airflow_environment import ADMIN, airflow_secrets
 from tests.e2e.conftest import Shop, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.airflow, pytest.mark.timeout(900)]

@@ -19,10 +19,12 @@ from typing import Any
 
 import pytest
 
-from customer360 import landing, stack, warehouse
-from customer360.airflow_environment import product_environment
+from customer360 import warehouse
+from customer360.front_door import landing
 from customer360.oncall import drills
 from customer360.oncall.drills import Scene
+from customer360.stack import processes
+from customer360.stack.airflow_environment import product_environment
 from tests.e2e.conftest import Shop, until
 from tests.runbook_commands import RUNBOOKS, Command, commands, filled
 
@@ -99,8 +101,8 @@ def _deaf(shop: Shop) -> None:
     """Nobody tells of files: the triggerer is dead, and the sweep stands still."""
     shop.pause("sweep_landing")
     with contextlib.suppress(KeyError, ProcessLookupError):
-        os.killpg(stack.running(shop.settings)["triggerer"], signal.SIGKILL)
-    until(lambda: "triggerer" not in stack.running(shop.settings), 20, "the triggerer dies")
+        os.killpg(processes.running(shop.settings)["triggerer"], signal.SIGKILL)
+    until(lambda: "triggerer" not in processes.running(shop.settings), 20, "the triggerer dies")
 
 
 def _file_nobody_tells_of(feed: str) -> Callable[[Shop, Scene], None]:
@@ -256,13 +258,13 @@ def arrangement(runbook: str, number: int) -> Callable[[Shop, Scene], None] | No
 @pytest.fixture
 def scene(shop: Shop, tmp_path: Path) -> Iterator[Scene]:
     made = Scene(shop.settings, tmp_path)
-    stack.up(shop.settings)
+    processes.up(shop.settings)
     yield made
     made.end()
     if made.by_hand:
         with contextlib.suppress(OSError):
             made.by_hand()
-    stack.up(shop.settings)
+    processes.up(shop.settings)
     for dag in (*WATCHING, "refresh_daily"):
         shop.pause(dag, paused=False)
 
@@ -308,4 +310,4 @@ def test_a_situation_of_airflow_is_found_and_is_over_when_its_runbook_was_follow
         until(lambda: drills.is_over(name, shop.settings), 300, "the incident closes")
     finally:
         scene.end()
-        stack.up(shop.settings)
+        processes.up(shop.settings)

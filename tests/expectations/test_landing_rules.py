@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from front_door import ABSENT, MAKERS, Record, order, session, ticket
 
-from customer360 import gates
-from customer360.feeds import FEEDS
-from customer360.readers import read_again
+from customer360.contract.feeds import FEEDS
+from customer360.front_door.readers import read_again
+from customer360.gates import suites
 
 LANDED_AT = datetime(2026, 3, 10, tzinfo=UTC)
 
 
-def judged(feed: str, records: list[Record]) -> list[list[gates.Reason]]:
+def judged(feed: str, records: list[Record]) -> list[list[suites.Reason]]:
     """Why the gate refuses each of some records."""
     chunk = read_again(FEEDS[feed], {"format": "jsonl"}, [json.dumps(record) for record in records])
-    reasons = gates.LandingGate(FEEDS[feed], LANDED_AT).check(chunk)
+    reasons = suites.LandingGate(FEEDS[feed], LANDED_AT).check(chunk)
     return [reasons.get(row, []) for row in range(len(records))]
 
 
@@ -30,7 +30,7 @@ def messages(feed: str, record: Record) -> list[str]:
 
 
 @cache
-def judgements(feed: str) -> dict[str, list[gates.Reason]]:
+def judgements(feed: str) -> dict[str, list[suites.Reason]]:
     """The reasons of every bad and good record of a feed, judged in one chunk."""
     records = [case[1] for case in [*BAD, *GOOD] if case[0] == feed]
     return dict(zip(map(repr, records), judged(feed, records), strict=True))
@@ -248,7 +248,7 @@ def test_a_row_is_told_all_its_reasons_in_the_order_of_the_suite() -> None:
 
 @pytest.mark.parametrize("feed", FEEDS)
 def test_every_expectation_of_a_landing_suite_says_what_and_why(feed: str) -> None:
-    expectations = gates.landing_suite(feed).expectations
+    expectations = suites.landing_suite(feed).expectations
     assert len(expectations) > 25
     for expectation in expectations:
         assert expectation.description
@@ -258,7 +258,9 @@ def test_every_expectation_of_a_landing_suite_says_what_and_why(feed: str) -> No
 @pytest.mark.parametrize("feed", FEEDS)
 def test_every_critical_expectation_was_seen_red(feed: str) -> None:
     red = {(reason.rule, reason.field) for reasons in judgements(feed).values() for reason in reasons}
-    expected = {(one.rule, one.subject) for one in gates.landing_suite(feed).expectations if one.severity == "critical"}
+    expected = {
+        (one.rule, one.subject) for one in suites.landing_suite(feed).expectations if one.severity == "critical"
+    }
     elements = {(rule, subject) for rule, subject in expected if rule == "readable" and subject in {"items", "refunds"}}
     assert len(expected) > 20
     assert expected - elements - {("readable", "(record)")} <= red

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from customer360 import cli, warehouse
-from customer360.build import build
+from customer360 import warehouse
+from customer360.cli import app
+from customer360.publication.build import build
 from customer360.settings import Settings, get_settings
 from tests.pipeline.shop import load_all, order, session, ticket
 
@@ -87,7 +88,7 @@ def terminal_of(
         monkeypatch.setattr(sys, "argv", ["c360", *map(str, words)])
         code: Any = 0
         try:
-            cli.main()
+            app.main()
         except SystemExit as end:
             code = end.code
         told = capsys.readouterr()

@@ -17,9 +17,9 @@ from customer360.settings import Settings
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(
     [
-        "customer360.build",
-        "customer360.daily",
-        "customer360.transform",
+        "customer360.publication.build",
+        "customer360.publication.daily",
+        "customer360.models.runner",
         "dbt.cli.main",
         "great_expectations.expectations",
     ]
@@ -54,8 +54,8 @@ def run_build(settings: Settings, *, kill_at: str = "", die_at_step: str = "", d
 
 
 def _build(settings: Settings, kill_at: str, die_at_step: str, daily: bool) -> None:
-    from customer360.build import build
-    from customer360.daily import refresh_daily
+    from customer360.publication.build import build
+    from customer360.publication.daily import refresh_daily
 
     os.environ["C360_KILL_AT"] = kill_at
     progress = DieAtStep(die_at_step) if die_at_step else Silent()

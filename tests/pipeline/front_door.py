@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from customer360 import landing, ledger, load, warehouse
-from customer360.feeds import FEEDS
-from customer360.load import BatchOutcome
+from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
+from customer360.front_door import landing, ledger, load
+from customer360.front_door.load import BatchOutcome
 from customer360.settings import Settings
 
 Record = dict[str, Any]

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from customer360 import run_log, transform, warehouse
-from customer360.build import published_tables
-from customer360.publish import publish
+from customer360 import warehouse
+from customer360.models import runner
+from customer360.models.runner import ModelResult
+from customer360.publication.build import published_tables
+from customer360.publication.publish import publish
 from customer360.settings import Settings
-from customer360.transform import ModelResult
-from customer360.warehouse import query
+from customer360.warehouse import query, run_log
 from tests.pipeline.shop import Record, load_all
 
 SCOPES = {
@@ -59,15 +60,15 @@ def mark_batch_dirty(connection: warehouse.Connection, feed: str, batch_id: int)
 
 def run_live(settings: Settings, *, full: bool = False, run_id: int | None = None) -> list[ModelResult]:
     """Staging, identity and the live models, over the dirty keys or whole."""
-    results = transform.run_models(settings, "tag:staging", run_id=run_id, full_refresh=full)
+    results = runner.run_models(settings, "tag:staging", run_id=run_id, full_refresh=full)
     identify(settings)
-    return results + transform.run_models(settings, "tag:live", run_id=run_id, full_refresh=full)
+    return results + runner.run_models(settings, "tag:live", run_id=run_id, full_refresh=full)
 
 
 def run_daily(settings: Settings, as_of_on: str) -> None:
     """The daily figures of customer_360, whole, for one date; loyalty and churn have tests of their own."""
     models = ["int_customers__windowed", "customer_360"]
-    transform.run_models(settings, models, run_id=None, full_refresh=True, variables={"as_of_on": as_of_on})
+    runner.run_models(settings, models, run_id=None, full_refresh=True, variables={"as_of_on": as_of_on})
 
 
 def finish(settings: Settings, *, full: bool = False) -> None:

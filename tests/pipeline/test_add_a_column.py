@@ -52,7 +52,7 @@ class Copy:
     def run(self, command: str) -> str:
         """A command of the page, in the copy; fails unless it ends well."""
         if command.startswith("c360 "):
-            command = f'python -c "from customer360.cli import main; main()" {command.removeprefix("c360 ")}'
+            command = f'python -c "from customer360.cli.app import main; main()" {command.removeprefix("c360 ")}'
         done = subprocess.run(
             ["bash", "-c", command], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )

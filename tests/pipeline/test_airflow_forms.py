@@ -13,8 +13,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, P
 from airflow.sdk.execution_time.context import OutletEventAccessors, set_current_context
 from front_door import assert_balanced, batches, ingest_one, jsonl, order, raw_rows
 
-from customer360 import airflow_tasks, landing, quarantine, warehouse
-from customer360.quarantine import Selection
+from customer360 import warehouse
+from customer360.airflow import tasks
+from customer360.front_door import landing, quarantine
+from customer360.front_door.quarantine import Selection
 from customer360.settings import Settings, get_settings
 
 EMPTY = {"quarantine_ids": None, "batch_id": None, "feed": None, "rule": None, "field": None, "corrected_file": None}
@@ -41,19 +43,19 @@ def woken(events: OutletEventAccessors, alias: str) -> list[str]:
 def test_a_batch_is_held_and_let_go_and_the_build_is_woken(settings: Settings, task: OutletEventAccessors) -> None:
     ingest_one(settings, "orders", "a.jsonl", jsonl([order(1)]))
     params = {"batch_id": 1, "because": "suspect"}
-    assert "Batch 1 (orders/a.jsonl) is held" in airflow_tasks.hold_batch("held_batch", params)
+    assert "Batch 1 (orders/a.jsonl) is held" in tasks.hold_batch("held_batch", params)
     assert batches(settings)[0].state == "held"
     assert woken(task, "held_batch") == ["raw.orders"]
     with pytest.raises(AirflowSkipException, match="was held already"):
-        airflow_tasks.hold_batch("held_batch", params)
-    airflow_tasks.unhold_batch("unheld_batch", params)
+        tasks.hold_batch("held_batch", params)
+    tasks.unhold_batch("unheld_batch", params)
     assert batches(settings)[0].state == "loaded"
     assert woken(task, "unheld_batch") == ["raw.orders"]
     with warehouse.connect("oncall", settings) as connection:
         told = connection.execute("select action, acted_by, because from ops.batch_actions order by 1").fetchall()
     assert told == [("hold", "Dana", "suspect"), ("unhold", "Dana", "suspect")]
     with pytest.raises(AirflowFailException, match="no batch 7"):
-        airflow_tasks.hold_batch("held_batch", params | {"batch_id": 7})
+        tasks.hold_batch("held_batch", params | {"batch_id": 7})
 
 
 def corrections(settings: Settings) -> Path:
@@ -73,10 +75,10 @@ def test_a_corrected_file_is_released_and_removed_once_all_its_rows_are_in(
     params = EMPTY | {"corrected_file": "fixed.jsonl", "because": "typo"}
 
     path.write_text(lines.replace("lost", "paid", 1))
-    assert airflow_tasks.release_rows("released_rows", params).startswith("1 rows released; 1 stay")
+    assert tasks.release_rows("released_rows", params).startswith("1 rows released; 1 stay")
     assert path.exists()
     path.write_text(lines.replace("lost", "paid"))
-    airflow_tasks.release_rows("released_rows", params)
+    tasks.release_rows("released_rows", params)
     assert not path.exists()
     assert sorted(raw_rows(settings, "orders", "order_id, status")) == [("o1", "paid"), ("o2", "paid")]
     assert "raw.orders" in woken(task, "released_rows")
@@ -90,11 +92,11 @@ def test_a_corrected_file_that_is_elsewhere_a_link_or_gone_is_refused(settings: 
     (corrections(settings) / "link.jsonl").symlink_to(secret)
     for name in ("link.jsonl", "gone.jsonl", "../../secret.jsonl", "a/b.jsonl", "line\nbreak.csv"):
         with pytest.raises(AirflowFailException, match=r"cannot be read|is refused"):
-            airflow_tasks.release_rows("released_rows", EMPTY | {"corrected_file": name, "because": "typo"})
+            tasks.release_rows("released_rows", EMPTY | {"corrected_file": name, "because": "typo"})
     (corrections(settings) / "fixed.jsonl").write_text("{}")
     both = EMPTY | {"corrected_file": "fixed.jsonl", "feed": "orders", "because": "both"}
     with pytest.raises(AirflowFailException, match="Give either"):
-        airflow_tasks.release_rows("released_rows", both)
+        tasks.release_rows("released_rows", both)
     assert secret.exists()
 
 

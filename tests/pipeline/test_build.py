@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from customer360.build import build
-from customer360.daily import refresh_daily
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
 from tests.pipeline.shop import load_all, order, rows, session, ticket
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from customer360 import warehouse
-from customer360.build import published_tables
+from customer360.publication.build import published_tables
 from customer360.settings import Settings
 from expectations.candidate import suite_of
 

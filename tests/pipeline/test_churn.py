@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from customer360 import warehouse
-from customer360.build import build
 from customer360.churn import bgnbd, fitting, protocol, snapshots, versions
 from customer360.churn.explain import NoScoreError, explain
 from customer360.churn.features import BGNBD_LOGIT, FEATURE_COLUMN_NAMES, Family, features_as_of
 from customer360.churn.snapshots import NothingBuiltError, SnapshotsBusyError, WarehouseSource, scratch_schemas
 from customer360.churn.statuses import FitStatus
-from customer360.daily import refresh_daily
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
 from tests.pipeline.churn_shop import as_reference, day, eventful_records, keys_of, simulated_records
 from tests.pipeline.shop import load_all, rows
@@ -256,15 +256,15 @@ def test_the_horizon_set_by_hand_holds_for_later_fits(shop: Settings) -> None:
 def test_ten_customers_are_judged_without_a_crash_and_the_baseline_serves(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from customer360 import cli_churn
+    from customer360.cli import churn
 
-    monkeypatch.setattr(cli_churn, "get_settings", lambda: settings)
+    monkeypatch.setattr(churn, "get_settings", lambda: settings)
     records = simulated_records(
         settings.today(), customers=10, days=200, orders_per_day=0.05, rate_shape=1.0, dropout=0.1, seed=5
     )
     load_all(settings, records, is_history=True)
     build(settings, "test")
-    run = CliRunner().invoke(cli_churn.churn_app, ["fit", "--json", "--horizon-days", "28"])
+    run = CliRunner().invoke(churn.churn_app, ["fit", "--json", "--horizon-days", "28"])
     assert run.exit_code == 0, run.output
     report = json.loads(run.stdout)
     assert report["status"] == "too_few_customers"
@@ -275,7 +275,7 @@ def test_ten_customers_are_judged_without_a_crash_and_the_baseline_serves(
     assert set(scored["model_status"]) == {"hiatus"}
     assert set(scored["model_status_reason"]) == {"too_few_customers"}
     assert scored["churn_probability"].between(0, 1, inclusive="neither").all()
-    told = CliRunner().invoke(cli_churn.churn_app, ["explain", str(int(churn["customer_key"].iloc[0]))])
+    told = CliRunner().invoke(churn.churn_app, ["explain", str(int(churn["customer_key"].iloc[0]))])
     assert "; hiatus, too_few_customers" in told.output
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from customer360 import stack, warehouse
+from customer360 import warehouse
 from customer360.settings import Settings
+from customer360.stack import processes
 from tests.pipeline.shop import order
 
 Command = Callable[..., tuple[int, str, str]]
@@ -19,7 +20,7 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def c360(shop: Settings, terminal_of: Callable[..., Command]) -> Iterator[Command]:
     yield terminal_of(shop)
-    stack.stop_monitor(shop)
+    processes.stop_monitor(shop)
 
 
 def change(shop: Settings, statement: str) -> None:

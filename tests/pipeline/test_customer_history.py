@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from customer360 import customer_history, warehouse
-from customer360.build import build
-from customer360.customer_history import record
-from customer360.daily import refresh_daily
-from customer360.loyalty_journals import JournalOrderError
+from customer360 import warehouse
+from customer360.models.runner import journal_tables
+from customer360.publication import customer_history
+from customer360.publication.build import build
+from customer360.publication.customer_history import record
+from customer360.publication.daily import refresh_daily
+from customer360.publication.loyalty_journals import JournalOrderError
 from customer360.settings import Settings
-from customer360.transform import journal_tables
 from customer360.warehouse import query
 from expectations.marts import customer_360_history
 from tests.pipeline.shop import load_all, order

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from customer360 import transform, warehouse
-from customer360.build import build
-from customer360.daily import refresh_daily
+from customer360 import warehouse
+from customer360.models import runner
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
 from expectations.candidate import suite_of
 from tests.pipeline.shop import at, load_all, order, rows, ticket
@@ -115,7 +116,7 @@ def changes(refreshed: Settings) -> Iterator[warehouse.Connection]:
 
 def expectations(settings: Settings) -> dict[tuple[str, str], str]:
     """Every expectation of these tables: (table, description) and the query for the rows that break it."""
-    tables = {table.name: table for table in transform.model_tables(settings)}
+    tables = {table.name: table for table in runner.model_tables(settings)}
     names = {table for table, _ in BREAKAGES}
     return {
         (name, expectation.description): expectation.unexpected_rows_query.replace("{batch}", f"candidate.{name}")
@@ -156,7 +157,7 @@ def test_each_expectation_holds_and_is_broken_by_a_test(refreshed: Settings) -> 
 
 
 def test_the_models_data_tests_hold_of_a_refreshed_shop(refreshed: Settings) -> None:
-    held = {result.model for result in transform.run_model_tests(refreshed, "assert_*", run_id=None)}
+    held = {result.model for result in runner.run_model_tests(refreshed, "assert_*", run_id=None)}
     assert held >= {
         "assert_points_ledger_explains_every_balance",
         "assert_lifecycle_stages_are_exhaustive_and_exclusive",

@@ -6,7 +6,7 @@ import re
 
 from front_door import ingest_one, jsonl, order
 
-from customer360 import data_docs
+from customer360.gates import data_docs
 from customer360.settings import Settings
 
 

@@ -16,14 +16,17 @@ import psycopg
 import pytest
 from great_expectations import ExpectationSuite
 
-from customer360 import gates, replay, run_log, warehouse
-from customer360.build import build, published_tables
-from customer360.daily import refresh_daily
+from customer360 import warehouse
+from customer360.front_door import replay
+from customer360.gates import suites
 from customer360.progress import Silent
-from customer360.publication_gates import check_candidate
-from customer360.run_log import GateBlockedError
+from customer360.publication.build import build, published_tables
+from customer360.publication.daily import refresh_daily
+from customer360.publication.publication_gates import check_candidate
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.verify import verify
+from customer360.warehouse import run_log
+from customer360.warehouse.run_log import GateBlockedError
 from expectations.candidate import no_row
 from tests.pipeline.drills import KILLED, run_build, start_build
 from tests.pipeline.shop import load, load_all, order, rows, session, ticket
@@ -272,7 +275,9 @@ def test_gates_look_few_keys_up_and_walk_no_table_by_a_merge_join(shop: Settings
     )  # fmt: skip
     suite = ExpectationSuite(name="candidate.planned", expectations=[planned])
     assert rows(shop, "select count(*) > 0 from candidate.fct_orders", "owner") == [(True,)]
-    outcome = gates.run_suite("candidate", suite, gates.Table("candidate", "fct_orders", "transformer"), settings=shop)
+    outcome = suites.run_suite(
+        "candidate", suite, suites.Table("candidate", "fct_orders", "transformer"), settings=shop
+    )
     assert [one.outcome for one in outcome.results] == ["passed"]
 
 
@@ -281,10 +286,10 @@ def test_an_expectation_that_takes_too_long_is_ended_and_stops_the_line(shop: Se
         "select order_id as key, batch_id from {batch} as built where pg_sleep(60) is null",
         description="sleeps", notes="sleeps",
     )  # fmt: skip
-    table = gates.Table("candidate", "fct_orders", "transformer")
+    table = suites.Table("candidate", "fct_orders", "transformer")
     suite = ExpectationSuite(name="candidate.endless", expectations=[endless])
     began = time.monotonic()
-    outcome = gates.run_suite("candidate", suite, table, settings=shop.with_(gate_timeout_seconds=1))
+    outcome = suites.run_suite("candidate", suite, table, settings=shop.with_(gate_timeout_seconds=1))
     assert time.monotonic() - began < 30
     assert outcome.blocked
     assert [one.outcome for one in outcome.results] == ["crashed"]

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from customer360 import readers
-from customer360.feeds import FEEDS, Field
-from customer360.records import RECORD, Chunk
+from customer360.contract.feeds import FEEDS, Field
+from customer360.contract.records import RECORD, Chunk
+from customer360.front_door import readers
 from customer360.settings import Settings
 
 # A lone byte order mark is null in CSV and unfit in JSON Lines; in neither is it a time or a number.

@@ -26,7 +26,8 @@ from front_door import (
     ticket,
 )
 
-from customer360 import landing, ledger, load, readers, warehouse
+from customer360 import wake, warehouse
+from customer360.front_door import landing, ledger, load, readers
 from customer360.settings import Settings
 
 
@@ -230,9 +231,9 @@ def test_a_file_that_changes_after_it_was_read_is_a_new_batch_with_a_warning(set
 def test_a_file_that_is_only_touched_is_nothing_new(settings: Settings) -> None:
     ingest_one(settings, "orders", "a.jsonl", jsonl([order(1)]))
     os.utime(Path(settings.landing_url) / "orders" / "a.jsonl")
-    assert landing.waiting(settings, "orders")
+    assert wake.waiting_files(settings, "orders")
     assert load.ingest(settings).batches == []
-    assert landing.waiting(settings, "orders") == []
+    assert wake.waiting_files(settings, "orders") == []
 
 
 def test_of_two_loaders_one_wins(settings: Settings) -> None:

@@ -101,7 +101,7 @@ def test_an_interrupted_load_says_so_and_leaves_nothing_half_done(
     drop(settings, "orders", "a.jsonl", jsonl([order(n) for n in range(200)]))
     paused = tmp_path / "paused"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from customer360.cli import main; main()", "ingest"],
+        [sys.executable, "-c", "from customer360.cli.app import main; main()", "ingest"],
         env=os.environ | environment | {"C360_PAUSE_AT": "load.copied", "C360_PAUSE_FILE": str(paused)},
         stderr=subprocess.PIPE,
         text=True,

@@ -18,10 +18,13 @@ import psycopg
 import pytest
 from front_door import assert_balanced, batches, drop, ingest_one, jsonl, order, raw_rows, reasons
 
-from customer360 import gates, kill_points, landing, ledger, load, quarantine, server, warehouse
-from customer360.landing import LandingError
-from customer360.quarantine import Selection
+from customer360 import kill_points, warehouse
+from customer360.front_door import landing, ledger, load, quarantine
+from customer360.front_door.landing import LandingError
+from customer360.front_door.quarantine import Selection
+from customer360.gates import suites
 from customer360.settings import Settings
+from customer360.warehouse import embedded_server
 
 _fork = multiprocessing.get_context("fork")
 
@@ -148,7 +151,7 @@ def test_a_feeds_folder_that_is_a_link_is_not_followed(settings: Settings, tmp_p
 @pytest.fixture
 def warm() -> None:
     """What a child process needs is imported before it is forked."""
-    gates.landing_suite("orders")
+    suites.landing_suite("orders")
     load.raw_suite("orders")
 
 
@@ -235,7 +238,7 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sett
     settings = Settings(home=tmp_path / "home", landing=str(tmp_path / "landing"))
     warehouse.set_up(settings)
     yield settings
-    server.stop(settings, immediate=True)
+    embedded_server.stop(settings, immediate=True)
 
 
 def test_a_server_stopped_between_commit_and_answer_has_the_batch_once(
@@ -253,7 +256,7 @@ def test_a_server_stopped_between_commit_and_answer_has_the_batch_once(
             with warehouse.connect("oncall", own_server) as other:
                 if warehouse.scalar(other, "select count(*) from ops.batches where state = 'loaded'") == 0:
                     return  # an earlier commit of the same load, such as that of its claim
-            stopped.append(server.stop(own_server, immediate=True))
+            stopped.append(embedded_server.stop(own_server, immediate=True))
             raise psycopg.OperationalError("the connection is lost")
 
     monkeypatch.setattr(psycopg.Connection, "commit", commit_without_answer)
@@ -280,7 +283,7 @@ def test_a_server_killed_during_a_load_is_started_again_and_the_batch_is_there_o
     thread.start()
     wait_for(paused.exists)
     monkeypatch.delenv("C360_PAUSE_AT")
-    server.kill(own_server)
+    embedded_server.kill(own_server)
     paused.unlink()
     thread.join(60)
     assert_loaded_once(own_server)
@@ -297,7 +300,7 @@ def test_a_server_whose_backends_outlive_it_is_started_again(own_server: Setting
     leader.kill()
     leader.wait(10)
     assert backend.status() == psutil.STATUS_RUNNING, "the orphan works on"
-    server.ensure_running(own_server)
+    embedded_server.ensure_running(own_server)
     backend.wait(20)
     with warehouse.connect("owner", own_server) as connection:
         assert warehouse.scalar(connection, "select 1") == 1
@@ -334,7 +337,7 @@ def test_a_full_disk_fails_the_batch_by_name_and_the_next_run_resumes(own_server
         assert (outcome.state, outcome.rows) == ("loaded", 4000)
         assert_balanced(own_server)
     finally:
-        server.stop(own_server, immediate=True)
+        embedded_server.stop(own_server, immediate=True)
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 

@@ -25,8 +25,10 @@ from hypothesis.stateful import (
 )
 from test_front_door_faults import in_process
 
-from customer360 import gates, ledger, load, quarantine, replay, warehouse
-from customer360.quarantine import Selection
+from customer360 import warehouse
+from customer360.front_door import ledger, load, quarantine, replay
+from customer360.front_door.quarantine import Selection
+from customer360.gates import suites
 from customer360.settings import Settings
 
 WHO = {"who": "Dana", "why": "model"}
@@ -177,7 +179,7 @@ class FrontDoor(RuleBasedStateMachine):
 
 
 def _run(embedded: Settings, examples: int, steps: int) -> None:
-    gates.landing_suite("orders")
+    suites.landing_suite("orders")
     load.raw_suite("orders")
     machine = type("FrontDoorHere", (FrontDoor,), {"template": embedded})
     run_state_machine_as_test(

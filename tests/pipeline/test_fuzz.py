@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from customer360 import gates, load, readers
-from customer360.feeds import FEEDS
-from customer360.readers import UnreadableFileError
-from customer360.rows_to_copy import csv_of
+from customer360.contract.feeds import FEEDS
+from customer360.front_door import load, readers
+from customer360.front_door.formats import UnreadableFileError
+from customer360.front_door.rows_to_copy import csv_of
+from customer360.gates import suites
 from customer360.settings import Settings
 
 TOKENS = [
@@ -70,7 +71,7 @@ def survives(feed: str, format_: str, content: bytes) -> int:
     of = FEEDS[feed]
     try:
         source = readers.open_source(of, f"a.{format_}", io.BytesIO(content), block_bytes=4096)
-        gate = gates.LandingGate(of, datetime(2026, 3, 10, tzinfo=UTC))
+        gate = suites.LandingGate(of, datetime(2026, 3, 10, tzinfo=UTC))
         rows = 0
         for chunk in source.chunks:
             assert len(chunk) > 0

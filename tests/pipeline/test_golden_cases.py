@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from customer360.build import build
-from customer360.daily import refresh_daily
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.verify import verify
 from tests.pipeline.shop import Record, load_all, order, rows, session, ticket
 
 pytestmark = pytest.mark.builds

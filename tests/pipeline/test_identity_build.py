@@ -6,13 +6,13 @@ from datetime import date
 
 import pytest
 
-from customer360 import replay
-from customer360.build import build
-from customer360.daily import refresh_daily
+from customer360.front_door import replay
 from customer360.identity import operators
-from customer360.run_log import GateBlockedError
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.verify import verify
+from customer360.warehouse.run_log import GateBlockedError
 from tests.pipeline.shop import load, load_all, order, rows, session
 
 pytestmark = pytest.mark.builds

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from customer360 import cli_identity
+from customer360.cli import identity
 from customer360.errors import Customer360Error
 from customer360.identity import has_work, operators
 from customer360.settings import Settings
@@ -167,9 +167,9 @@ def test_show_explains_a_customer_without_showing_personal_data(shop: Shop, monk
         order("o4", 4, customer_id="c2", phone="4158675309"),
         session("s1", 5, anonymous_id="d1"),
     )
-    monkeypatch.setattr(cli_identity, "get_settings", lambda: shop.settings)
+    monkeypatch.setattr(identity, "get_settings", lambda: shop.settings)
     runner = CliRunner()
-    shown = json.loads(runner.invoke(cli_identity.group, ["show", "order:o2", "--json"]).stdout)
+    shown = json.loads(runner.invoke(identity.group, ["show", "order:o2", "--json"]).stdout)
     assert shown["customer_key"] == shop.customer(order("o1"))
     assert shown["identifier_count"] == 2
     assert [one["identifier"] for one in shown["identifiers"]] == ["c1", "a…@inbox.example"]
@@ -177,18 +177,18 @@ def test_show_explains_a_customer_without_showing_personal_data(shop: Shop, monk
     assert shown["records_by_rule"] == {"customer_id": 2, "device_before": 1, "email": 1}
     assert [one["reason"] for one in shown["keys"]] == ["first_seen", "merged"]
     for arguments in (["show", "email:ANN@inbox.example"], ["decisions"]):
-        told = runner.invoke(cli_identity.group, arguments)
+        told = runner.invoke(identity.group, arguments)
         assert told.exit_code == 0
         assert "ann@inbox" not in told.stdout
         assert "8675309" not in told.stdout
-    assert "ann@inbox.example" in runner.invoke(cli_identity.group, ["show", "order:o2", "--reveal"]).stdout
+    assert "ann@inbox.example" in runner.invoke(identity.group, ["show", "order:o2", "--reveal"]).stdout
 
 
 def test_decisions_made_on_the_command_line_are_recorded_with_who_and_why(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.resolve(order("o1", 1, customer_id="c1", email="ann@inbox.example"), order("o2", 2, customer_id="c2"))
-    monkeypatch.setattr(cli_identity, "get_settings", lambda: shop.settings)
+    monkeypatch.setattr(identity, "get_settings", lambda: shop.settings)
     runner = CliRunner()
     who = ["--by", "kim", "--because", "they called"]
     for arguments in (
@@ -197,10 +197,10 @@ def test_decisions_made_on_the_command_line_are_recorded_with_who_and_why(
         ["block", "email:ann@inbox.example"],
         ["undo", "1"],
     ):
-        told = runner.invoke(cli_identity.group, [*arguments, *who])
+        told = runner.invoke(identity.group, [*arguments, *who])
         assert told.exit_code == 0, told.output
         assert "c360 run" in told.stdout
     kept = shop.rows("select kind, decided_by, because from state.identity_decisions order by decision_id")
     assert kept == [(kind, "kim", "they called") for kind in ("join", "split", "block", "undo")]
-    held = json.loads(runner.invoke(cli_identity.group, ["decisions", "--json"]).stdout)
+    held = json.loads(runner.invoke(identity.group, ["decisions", "--json"]).stdout)
     assert [one["kind"] for one in held] == ["split", "block"]

@@ -16,8 +16,9 @@ from urllib.request import urlopen
 import pytest
 from aiosmtpd.controller import Controller
 
-from customer360 import landing, load, warehouse
+from customer360 import warehouse
 from customer360.errors import Customer360Error
+from customer360.front_door import landing, load
 from customer360.oncall import freshness, incidents, monitor
 from customer360.oncall.conditions import CONDITIONS, Finding, look
 from customer360.oncall.metrics import serve

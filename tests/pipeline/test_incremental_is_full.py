@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from customer360 import transform, warehouse
-from customer360.build import build, published_tables
-from customer360.daily import JOURNALS, refresh_daily
-from customer360.publish import PublishedTable
+from customer360 import warehouse
+from customer360.models import runner
+from customer360.publication.build import build, published_tables
+from customer360.publication.daily import JOURNALS, refresh_daily
+from customer360.publication.publish import PublishedTable
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.verify import verify
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import NOON, Record, at, load_all, order, session, ticket
 
@@ -175,7 +176,7 @@ def _of_shop(number: int, record: Record) -> Record:
 def seeded(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """An empty warehouse whose seeds are loaded, to be copied."""
     with copy_of(embedded, tmp_path_factory.mktemp("landing")) as settings:
-        transform.run_models(settings, "tag:staging", run_id=None)
+        runner.run_models(settings, "tag:staging", run_id=None)
         yield settings
 
 

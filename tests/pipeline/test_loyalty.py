@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from customer360 import loyalty_journals, transform, warehouse
-from customer360.build import build
-from customer360.daily import refresh_daily
+from customer360 import warehouse
+from customer360.models import runner
+from customer360.publication import loyalty_journals
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.run import run_everything
 from customer360.settings import PROJECT_ROOT, Settings
 from tests.pipeline.shop import at, load_all, order, rows, ticket
@@ -150,7 +152,7 @@ def test_a_parameter_changes_results_from_its_date_on_and_nowhere_before(setting
 
 def judged(settings: Settings, day: date) -> tuple[object, ...]:
     """Purchase days, three in a row, points and tier of the one customer, as models say for a day."""
-    transform.run_models(
+    runner.run_models(
         settings,
         ["+int_brand_runs__found,tag:daily", "+int_loyalty_tiers__reached,tag:daily", "int_loyalty_points__balanced"],
         run_id=None,

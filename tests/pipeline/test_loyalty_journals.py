@@ -7,8 +7,10 @@ from datetime import date, timedelta
 import psycopg
 import pytest
 
-from customer360 import loyalty_journals, transform, warehouse
-from customer360.loyalty_journals import JournalOrderError, LedgerError, record
+from customer360 import warehouse
+from customer360.models import runner
+from customer360.publication import loyalty_journals
+from customer360.publication.loyalty_journals import JournalOrderError, LedgerError, record
 from customer360.settings import Settings
 from tests.pipeline.loyalty_tables import create, execute, put_claw_backs, put_lots, rows
 
@@ -266,7 +268,7 @@ def test_every_journal_is_published_with_its_key() -> None:
 
 
 def test_the_documented_columns_are_those_of_the_journals(shop: Settings) -> None:
-    documented = {table.name: table for table in transform.journal_tables(shop)}
+    documented = {table.name: table for table in runner.journal_tables(shop)}
     types = {"timestamp with time zone": "timestamptz"}
     for journal in loyalty_journals.TABLES:
         columns = rows(

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from customer360 import landing
-from customer360.build import build
-from customer360.daily import refresh_daily
-from customer360.load import ingest
+from customer360.front_door import landing
+from customer360.front_door.load import ingest
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.sample import convert_cdnow
 from customer360.settings import Settings
 from tests.pipeline.shop import rows

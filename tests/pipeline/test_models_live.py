@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from customer360 import transform, warehouse
+from customer360 import warehouse
+from customer360.models import runner
 from customer360.settings import Settings
 from tests.pipeline.models_shop import build, claim, finish, mark_batch_dirty, one, rows, run_daily, run_live
 from tests.pipeline.shop import Record, at, load, load_all, order, session, ticket
@@ -245,7 +246,7 @@ def test_a_run_reads_what_is_dirty_and_not_the_base(settings: Settings) -> None:
     before = scanned(settings)
     load(settings, "orders", [order(f"o{n}", version=1, customer_id=f"c{n}", items=[line("a")]) for n in range(1, 6)])
     claim(settings)
-    transform.run_models(settings, ["tag:staging", "tag:live"], run_id=None)
+    runner.run_models(settings, ["tag:staging", "tag:live"], run_id=None)
     after = scanned(settings)
     read = {table: after[table] - before.get(table, 0) for table in after}
     assert read["fct_orders"]
@@ -270,7 +271,7 @@ def everything(settings: Settings) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of the published tables, less what tells how a record arrived."""
     arrival = {"batch_id", "known_at"}
     found = {}
-    for table in transform.model_tables(settings):
+    for table in runner.model_tables(settings):
         if "live" in table.tags:
             columns = ", ".join(column for column in table.columns if column not in arrival)
             key = ", ".join(table.primary_key)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from customer360 import transform, warehouse
+from customer360 import warehouse
+from customer360.models import runner
+from customer360.models.runner import ModelResult, ModelsFailedError
 from customer360.settings import Settings
-from customer360.transform import ModelResult, ModelsFailedError
 from tests.pipeline.models_shop import build, claim, finish, rows, run_live
 from tests.pipeline.shop import at, load_all, order, session, ticket
 
@@ -35,8 +36,8 @@ def new_run(settings: Settings) -> int:
 
 def test_the_models_own_tests_pass_and_see_what_is_broken(settings: Settings) -> None:
     build(settings, SHOP)
-    unit = transform.run_model_tests(settings, "test_type:unit", run_id=None)
-    data = transform.run_model_tests(settings, "assert_*", run_id=None)
+    unit = runner.run_model_tests(settings, "test_type:unit", run_id=None)
+    data = runner.run_model_tests(settings, "assert_*", run_id=None)
     assert len(unit) >= 7
     assert len(data) >= 4
     loyal = "insert into candidate.customer_loyalty"
@@ -55,7 +56,7 @@ def test_the_models_own_tests_pass_and_see_what_is_broken(settings: Settings) ->
         with warehouse.connect("transformer", settings) as connection:
             connection.execute(warehouse.query(breakage))
         with pytest.raises(ModelsFailedError, match=name):
-            transform.run_model_tests(settings, name, run_id=None)
+            runner.run_model_tests(settings, name, run_id=None)
 
 
 def test_a_call_records_each_model_and_tells_its_progress(settings: Settings) -> None:
@@ -63,7 +64,7 @@ def test_a_call_records_each_model_and_tells_its_progress(settings: Settings) ->
     claim(settings)
     run_id = new_run(settings)
     told: list[ModelResult] = []
-    results = transform.run_models(settings, "tag:staging", run_id=run_id, progress=told.append)
+    results = runner.run_models(settings, "tag:staging", run_id=run_id, progress=told.append)
     assert told == results
     recorded = rows(settings, f"select model, status, rows_affected from ops.model_runs where run_id = {run_id}")
     assert sorted(recorded) == [
@@ -73,9 +74,7 @@ def test_a_call_records_each_model_and_tells_its_progress(settings: Settings) ->
     ]
     load_all(settings, [order("o3")])
     claim(settings)
-    again = {
-        result.model: result.rows_affected for result in transform.run_models(settings, "tag:staging", run_id=run_id)
-    }
+    again = {result.model: result.rows_affected for result in runner.run_models(settings, "tag:staging", run_id=run_id)}
     assert again["stg_orders"] == 3  # finish() has not emptied ops.dirty: two orders of before, and the new one
 
 
@@ -113,7 +112,7 @@ def test_a_failed_model_is_named_with_its_sql_and_the_next_run_does_the_work(set
 
 def test_a_selection_without_a_model_is_an_error_and_not_a_success(settings: Settings) -> None:
     with pytest.raises(ModelsFailedError, match="tag:nothing"):
-        transform.run_models(settings, "tag:nothing", run_id=None)
+        runner.run_models(settings, "tag:nothing", run_id=None)
 
 
 def test_values_of_a_run_are_read_when_it_runs(settings: Settings) -> None:
@@ -129,7 +128,7 @@ def test_the_hundredth_call_of_a_process_costs_what_the_second_did(settings: Set
 
     counts = set()
     for _ in range(4):
-        transform.run_models(settings, "rfm_cut_points", run_id=None)
+        runner.run_models(settings, "rfm_cut_points", run_id=None)
         counts.add(len(FLAGS))
     assert len(counts) == 1, counts
 
@@ -143,13 +142,13 @@ def test_errors_keep_the_databases_reason_and_hide_its_values() -> None:
         "  DETAIL:  Key (email)=(jane@example.org) already exists.\n"
         "  compiled code at target/run/m.sql"
     )
-    assert transform.masked(message) == (
+    assert runner.masked(message) == (
         'Database Error in model m (models/m.sql) invalid input syntax for type numeric: "…"'
     )
 
 
 def test_every_table_declares_its_grain_its_key_its_scope_and_each_column(settings: Settings) -> None:
-    tables = transform.model_tables(settings)
+    tables = runner.model_tables(settings)
     assert len(tables) >= 18
     for table in tables:
         assert re.match(r"One row( per |:)", table.description), table.name
@@ -170,8 +169,8 @@ def test_every_table_declares_its_grain_its_key_its_scope_and_each_column(settin
 
 
 def test_tables_of_another_prefix_are_the_same_tables_elsewhere(settings: Settings) -> None:
-    live = {table.name: table.schema for table in transform.model_tables(settings)}
-    past = {table.name: table.schema for table in transform.model_tables(settings, schema_prefix="asof_20260301")}
+    live = {table.name: table.schema for table in runner.model_tables(settings)}
+    past = {table.name: table.schema for table in runner.model_tables(settings, schema_prefix="asof_20260301")}
     assert live["customer_360"] == "candidate"
     assert past["customer_360"] == "asof_20260301"
     for name, schema in live.items():

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from customer360 import transform, warehouse
+from customer360 import warehouse
+from customer360.models import runner
 from customer360.settings import Settings
 from tests.pipeline.models_shop import claim, mark_batch_dirty, one, rows
 from tests.pipeline.shop import NOON, Record, at, load, order, session, ticket
@@ -16,13 +17,13 @@ AS_OF = "asof_20260301"  # one prefix for all: each one is a parse of the projec
 
 def stage(settings: Settings) -> None:
     claim(settings)
-    transform.run_models(settings, "tag:staging", run_id=None)
+    runner.run_models(settings, "tag:staging", run_id=None)
 
 
 def stage_as_of(settings: Settings, known_until: str) -> None:
     claim(settings)
     variables = {"schema_prefix": AS_OF, "known_until": known_until}
-    transform.run_models(settings, "tag:staging", run_id=None, full_refresh=True, variables=variables)
+    runner.run_models(settings, "tag:staging", run_id=None, full_refresh=True, variables=variables)
 
 
 def test_the_greatest_updated_at_wins_whatever_arrived_last(settings: Settings) -> None:
@@ -69,7 +70,7 @@ def test_ties_are_decided_alike_whatever_the_servers_time_zone(settings: Setting
     winners = rows(settings, "select order_id, total_amount from staging.stg_orders order by 1")
     with warehouse.admin(settings) as connection:
         connection.execute(warehouse.query(f"alter database {settings.database} set timezone = 'Asia/Tokyo'"))
-    transform.run_models(settings, "tag:staging", run_id=None, full_refresh=True)
+    runner.run_models(settings, "tag:staging", run_id=None, full_refresh=True)
     assert rows(settings, "select order_id, total_amount from staging.stg_orders order by 1") == winners
 
 
@@ -91,7 +92,7 @@ def test_what_the_feed_leaves_out_has_the_feeds_default(settings: Settings) -> N
 
 def test_only_claimed_batches_are_seen(settings: Settings) -> None:
     load(settings, "orders", [order("o1")])
-    transform.run_models(settings, "tag:staging", run_id=None)
+    runner.run_models(settings, "tag:staging", run_id=None)
     assert rows(settings, "select * from staging.stg_orders") == []
 
 

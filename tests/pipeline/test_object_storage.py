@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from front_door import WRITERS, assert_balanced, jsonl, order, raw_rows
 
-from customer360 import landing, load
+from customer360 import wake
+from customer360.front_door import landing, load
 from customer360.settings import Settings
 
 
@@ -38,11 +39,11 @@ def test_files_of_a_bucket_are_loaded_like_those_of_a_folder(bucket: Settings, t
         source = tmp_path / f"a.{format_}"
         source.write_bytes(writer([order(1, order_id=format_), order(2, status="lost")]))
         landing.put(bucket, "orders", source, history=format_ == "csv")
-    assert len(landing.waiting(bucket, "orders")) == 3
+    assert len(wake.waiting_files(bucket, "orders")) == 3
     summary = load.ingest(bucket)
     assert (len(summary.loaded), summary.row_count, summary.quarantined_count) == (3, 3, 3)
     assert {row[0] for row in raw_rows(bucket, "orders", "order_id")} == set(WRITERS)
-    assert landing.waiting(bucket, "orders") == []
+    assert wake.waiting_files(bucket, "orders") == []
     assert load.ingest(bucket).batches == []
     assert_balanced(bucket)
 

@@ -10,9 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from customer360 import publish, run_log, warehouse
-from customer360.publish import Change, Publication, PublicationWaitsError, PublishedTable
+from customer360 import warehouse
+from customer360.publication import publish
+from customer360.publication.publish import Change, Publication, PublicationWaitsError, PublishedTable
 from customer360.settings import Settings
+from customer360.warehouse import run_log
 
 ORDERS = PublishedTable("fct_orders", ("order_id",), "order", "order_id")
 ITEMS = PublishedTable("fct_order_items", ("order_id", "line_number"), "order", "order_id")

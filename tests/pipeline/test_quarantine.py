@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from front_door import assert_balanced, batches, csv_text, drop, ingest_one, jsonl, order, raw_rows, reasons
 
-from customer360 import load, quarantine, warehouse
-from customer360.quarantine import QuarantineError, Selection
+from customer360 import warehouse
+from customer360.front_door import load, quarantine
+from customer360.front_door.quarantine import QuarantineError, Selection
 from customer360.settings import Settings
 
 WHO = {"who": "Dana", "why": "the shop confirmed it"}

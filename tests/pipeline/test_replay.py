@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from front_door import assert_balanced, batches, csv_text, drop, ingest_one, jsonl, order, raw_rows, reasons
 
-from customer360 import load, quarantine, replay, warehouse
-from customer360.quarantine import Selection
-from customer360.replay import BatchActionError
+from customer360 import warehouse
+from customer360.front_door import load, quarantine, replay
+from customer360.front_door.quarantine import Selection
+from customer360.front_door.replay import BatchActionError
+from customer360.publication import retention
 from customer360.settings import Settings
 
 WHO = {"who": "Dana", "why": "drill"}
@@ -127,13 +129,13 @@ def test_tidying_removes_old_files_of_published_batches_and_nothing_else(setting
     ingest_one(settings, "orders", "loaded.jsonl", jsonl([order(2)]))
     ingest_one(settings, "orders", "refused.csv", b"nonsense\n1\n")
     now = datetime.now(UTC)
-    assert replay.tidy(settings, now=now + timedelta(days=89)).files == []
-    planned = replay.tidy(settings, now=now + timedelta(days=91), dry_run=True)
+    assert retention.tidy(settings, now=now + timedelta(days=89)).files == []
+    planned = retention.tidy(settings, now=now + timedelta(days=91), dry_run=True)
     assert len(planned.files) == 2
-    assert replay.tidy(settings, now=now + timedelta(days=91)).files == planned.files
+    assert retention.tidy(settings, now=now + timedelta(days=91)).files == planned.files
     left = {path.name for path in (Path(settings.landing_url) / "orders").glob("*.*")}
     assert left == {"loaded.jsonl", "refused.csv"}
-    assert replay.tidy(settings, now=now + timedelta(days=91)).files == []
+    assert retention.tidy(settings, now=now + timedelta(days=91)).files == []
     assert load.ingest(settings).batches == []
     assert len(raw_rows(settings, "orders", "order_id")) == 2
     assert_balanced(settings)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from customer360.build import build
-from customer360.daily import refresh_daily
+from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.report import NothingToReportError, write_customer_page, write_report
 from customer360.settings import Settings
 from tests.pipeline.shop import at, load_all, order, rows, session, ticket

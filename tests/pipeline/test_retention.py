@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from customer360 import cli_front_door, load, quarantine, replay, retention, warehouse
-from customer360.build import build, published_tables
-from customer360.copies import build_as_of
-from customer360.daily import refresh_daily
+from customer360 import warehouse
+from customer360.cli import front_door
 from customer360.errors import Customer360Error
+from customer360.front_door import load, quarantine, replay
+from customer360.oncall.status import status
 from customer360.progress import Silent
+from customer360.publication import retention
+from customer360.publication.build import build, published_tables
+from customer360.publication.copies import build_as_of
+from customer360.publication.daily import refresh_daily
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.status import status
-from customer360.verify import verify
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import at, load_all, order, rows, session, ticket
 from tests.pipeline.shop import load as load_batch
@@ -70,7 +73,7 @@ def settings(original: Settings, tmp_path: Path) -> Iterator[Settings]:
 
 
 def tidy(settings: Settings, **options: bool) -> retention.FreezeSummary:
-    summary = replay.tidy(settings, now=NOW, **WHO, **options).raw
+    summary = retention.tidy(settings, now=NOW, **WHO, **options).raw
     assert summary is not None
     return summary
 
@@ -152,7 +155,7 @@ def test_a_second_tidy_of_the_day_changes_nothing_and_a_dry_run_never_does(setti
 
 
 def test_nothing_is_removed_unless_it_is_configured_and_built(settings: Settings) -> None:
-    assert replay.tidy(settings.with_(raw_retention_days=0), now=NOW).raw is None
+    assert retention.tidy(settings.with_(raw_retention_days=0), now=NOW).raw is None
     load_all(settings, [order("o1", version=4)], is_history=True)  # not built: o1 is not ripe
     assert tidy(settings).frozen["orders"] == 2
     build(settings, "test")
@@ -324,8 +327,8 @@ def test_the_command_says_what_it_did(settings: Settings, monkeypatch: pytest.Mo
     import typer
 
     app = typer.Typer()
-    cli_front_door.register(app)
-    monkeypatch.setattr(cli_front_door, "get_settings", lambda: settings)
+    front_door.register(app)
+    monkeypatch.setattr(front_door, "get_settings", lambda: settings)
     told = CliRunner().invoke(app, ["tidy", "--dry-run"])
     assert told.exit_code == 0
     assert "Would be done: 0 landed files removed" in told.output

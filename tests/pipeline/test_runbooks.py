@@ -14,10 +14,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from customer360 import cli_commands, stack
-from customer360.daily import refresh_daily
+from customer360.cli import registry
 from customer360.oncall import drills
+from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings, get_settings
+from customer360.stack import processes
 from tests.pipeline.conftest import copy_of
 from tests.runbook_commands import RUNBOOKS, Command, commands, filled
 
@@ -44,7 +45,7 @@ CANNOT_MEND = {
 @pytest.fixture(scope="session")
 def app() -> typer.Typer:
     made = typer.Typer()
-    cli_commands.register(made)
+    registry.register(made)
     return made
 
 
@@ -74,7 +75,7 @@ def at_the_terminal(shop: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.setenv("C360_LANDING", shop.landing)
     get_settings.cache_clear()
     yield shop
-    stack.stop_monitor(shop)
+    processes.stop_monitor(shop)
     get_settings.cache_clear()
 
 

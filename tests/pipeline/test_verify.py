@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from customer360 import warehouse
-from customer360.daily import refresh_daily
+from customer360.publication.daily import refresh_daily
+from customer360.publication.verify import verify
 from customer360.settings import Settings
-from customer360.verify import verify
 from tests.pipeline.shop import load, order
 
 pytestmark = pytest.mark.builds

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from customer360 import landing, wake, warehouse
-from customer360.run_log import DIED
+from customer360 import wake, warehouse
+from customer360.front_door import landing
 from customer360.settings import Settings
+from customer360.warehouse.run_log import DIED
 
 
 def write(settings: Settings, statement: str, *values: object) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from customer360.airflow_tasks import BatchesFailedError, may_heal
+from customer360.airflow.tasks import BatchesFailedError, may_heal
 from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
-from customer360.publish import LayoutError, PublicationWaitsError
-from customer360.run_log import GateBlockedError, RunFencedError
-from customer360.transform import ModelsFailedError
+from customer360.models.runner import ModelsFailedError
+from customer360.publication.publish import LayoutError, PublicationWaitsError
 from customer360.warehouse import WriterBusyError
+from customer360.warehouse.run_log import GateBlockedError, RunFencedError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from customer360 import documentation
+from customer360.reference_pages import documentation
 from customer360.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]

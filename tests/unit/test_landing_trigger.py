@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from watchfiles import Change
 
-from customer360 import landing_trigger
-from customer360.landing_trigger import LandingTrigger, is_arrival, poll_landing, watch_landing
+from customer360.airflow import landing_trigger
+from customer360.airflow.landing_trigger import LandingTrigger, is_arrival, poll_landing, watch_landing
 from customer360.settings import Settings
 
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.exceptions import TyperException
 
-from customer360 import cli_commands
+from customer360.cli import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = sorted(path for path in (ROOT / "docs" / "runbooks").glob("*.md") if path.stem != "README")
@@ -26,7 +26,7 @@ def commands(runbook: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def c360() -> Any:
     app = typer.Typer()
-    cli_commands.register(app)
+    registry.register(app)
     return typer.main.get_command(app)
 
 

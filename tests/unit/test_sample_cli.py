@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from customer360 import cli_sample
+from customer360.cli import sample
 from customer360.sample import SampleError, load_manifest
 
 
@@ -17,7 +17,7 @@ from customer360.sample import SampleError, load_manifest
 def app() -> typer.Typer:
     app = typer.Typer()
     app.callback()(lambda: None)
-    cli_sample.register(app)
+    sample.register(app)
     return app
 
 

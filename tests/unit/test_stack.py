@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from customer360 import airflow_environment, stack
-from customer360.airflow_environment import airflow_home, airflow_secrets, environment
 from customer360.settings import Settings
+from customer360.stack import airflow_environment, processes
+from customer360.stack.airflow_environment import airflow_home, airflow_secrets, environment
 
 # A leader that forks one worker, as the scheduler does, and tells both process ids.
 FAMILY = """
@@ -74,13 +74,13 @@ def lives(pid: int) -> bool:
 
 
 def test_a_recorded_process_is_found_again(home: Settings, family: tuple[int, int]) -> None:
-    assert stack.running(home) == {"scheduler": family[0]}
+    assert processes.running(home) == {"scheduler": family[0]}
 
 
 def test_a_process_that_was_given_the_same_id_later_is_a_stranger(home: Settings, family: tuple[int, int]) -> None:
     record(home, "scheduler", family[0], psutil.Process(family[0]).create_time() - 3600)
-    assert stack.running(home) == {}
-    stack._end_session(home, "scheduler")
+    assert processes.running(home) == {}
+    processes._end_session(home, "scheduler")
     assert lives(family[0])
     assert lives(family[1])
 
@@ -90,25 +90,25 @@ def test_workers_that_outlive_a_killed_scheduler_are_ended(home: Settings, famil
     os.kill(leader, signal.SIGKILL)
     until(lambda: not lives(leader))
     assert lives(worker)
-    assert stack.running(home) == {}
-    stack._end_session(home, "scheduler")
+    assert processes.running(home) == {}
+    processes._end_session(home, "scheduler")
     until(lambda: not lives(worker))
 
 
 def test_down_ends_what_ignores_a_polite_request(
     home: Settings, family: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stack, "_STOP_SECONDS", 0.2)
-    assert stack.down(home) == ["scheduler"]
+    monkeypatch.setattr(processes, "_STOP_SECONDS", 0.2)
+    assert processes.down(home) == ["scheduler"]
     until(lambda: not any(lives(pid) for pid in family))
-    assert stack.running(home) == {}
-    assert stack.down(home) == []
+    assert processes.running(home) == {}
+    assert processes.down(home) == []
 
 
 def test_a_damaged_record_counts_as_none(home: Settings) -> None:
     airflow_environment.write_private(airflow_home(home) / "processes" / "scheduler.json", '{"pid": ')
-    assert stack.running(home) == {}
-    assert stack.down(home) == []
+    assert processes.running(home) == {}
+    assert processes.down(home) == []
 
 
 def test_secrets_are_made_once_and_readable_by_their_owner_alone(home: Settings) -> None:
@@ -130,7 +130,7 @@ def test_nothing_listens_beyond_this_machine_unless_it_is_told_to(home: Settings
     assert variables["AIRFLOW__API__HOST"] == "127.0.0.1"
     assert variables["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:4711/execution/"
     for component in ("scheduler", "triggerer"):
-        assert "--skip-serve-logs" in stack.COMPONENTS[component]
+        assert "--skip-serve-logs" in processes.COMPONENTS[component]
 
 
 def test_the_environment_has_a_login_and_compiles_bytecode(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +156,6 @@ def test_every_airflow_setting_exists_in_this_version_of_airflow(home: Settings)
 
 
 def test_asking_for_a_stack_that_does_not_run_says_what_to_do(home: Settings) -> None:
-    with pytest.raises(stack.StackError) as refusal:
-        stack.api(home)
+    with pytest.raises(processes.StackError) as refusal:
+        processes.api(home)
     assert "c360 up" in refusal.value.next_step

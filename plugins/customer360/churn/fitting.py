@@ -15,9 +15,9 @@ from customer360.churn.picture import draw
 from customer360.churn.snapshots import WarehouseSource, scratch_schemas
 from customer360.churn.statuses import FitStatus, PromotionDecision
 from customer360.progress import Progress, Silent
-from customer360.run_log import told
 from customer360.settings import Settings
 from customer360.warehouse import scalar
+from customer360.warehouse.run_log import told
 
 
 @dataclass(frozen=True)

@@ -69,14 +69,15 @@ class WarehouseSource:
 
     def features(self, as_of_on: date) -> pd.DataFrame:
         """Build the past as it was known at the end of the day, and read its features."""
-        from customer360 import identity, transform
+        from customer360 import identity
+        from customer360.models import runner
 
         progress = self.progress or Silent()
         progress.stage(f"snapshot {as_of_on}")
         known_until = end_of(as_of_on, self.settings)
 
         def models(*select: str) -> None:
-            transform.run_models(
+            runner.run_models(
                 self.settings,
                 select,
                 run_id=self.run_id,

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from customer360 import warehouse
-from customer360.airflow_environment import DAGS
 from customer360.errors import Customer360Error
 from customer360.settings import Settings, get_settings
+from customer360.stack.airflow_environment import DAGS
 
 DAG_IDS = tuple(sorted(path.stem for path in DAGS.glob("*.py")))
 
@@ -139,7 +139,7 @@ def recorded(settings: Settings, action_id: int) -> dict[str, Any] | None:
 
 def _perform(action_id: int, words: list[str]) -> int:
     """Run the command to its end and record what came of it."""
-    command = [sys.executable, "-c", "from customer360.cli import main; main()", *words]
+    command = [sys.executable, "-c", "from customer360.cli.app import main; main()", *words]
     try:
         ended = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

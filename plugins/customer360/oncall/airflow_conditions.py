@@ -9,7 +9,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from customer360 import warehouse
-from customer360.feeds import FEEDS
+from customer360.contract.feeds import FEEDS
 from customer360.oncall.conditions import EVERY_TABLE, Finding, blind
 from customer360.settings import Settings
 from customer360.warehouse import query
@@ -44,9 +44,9 @@ def look_or_say_why(settings: Settings) -> list[Finding]:
 
 def look_at_airflow(settings: Settings) -> list[Finding]:
     """What is wrong with a stack that is meant to be up; nothing where Airflow was not started or was stopped."""
-    from customer360 import stack
+    from customer360.stack import processes
 
-    if not stack.is_meant_to_run(settings):
+    if not processes.is_meant_to_run(settings):
         return []
     findings: list[Finding] = []
     with closing(warehouse.admin(settings, database=warehouse.airflow_database_name(settings))) as connection:
@@ -55,7 +55,9 @@ def look_at_airflow(settings: Settings) -> list[Finding]:
         def rows(statement: str) -> list[dict[str, Any]]:
             return connection.execute(query(statement)).fetchall()  # type: ignore[return-value]
 
-        starting = {name for name in stack.COMPONENTS if stack.seconds_since_start(settings, name) < STARTING_SECONDS}
+        starting = {
+            name for name in processes.COMPONENTS if processes.seconds_since_start(settings, name) < STARTING_SECONDS
+        }
         findings.extend(found for found in _silent_components(rows) if found.evidence["component"] not in starting)
         findings.extend(_failed_tasks(rows))
         findings.extend(_import_errors(rows))
@@ -66,9 +68,9 @@ def look_at_airflow(settings: Settings) -> list[Finding]:
 
 def _answers(settings: Settings) -> bool:
     """Whether the API server answers; a busy one is asked three times, for up to 15 s."""
-    from customer360 import stack
+    from customer360.stack import processes
 
-    return any(stack.silent_seconds(settings, "api-server") is not None for _ in range(3))
+    return any(processes.silent_seconds(settings, "api-server") is not None for _ in range(3))
 
 
 def _silent_components(rows: Any) -> Iterator[Finding]:

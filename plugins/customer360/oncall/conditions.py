@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from psycopg.rows import dict_row
 
-from customer360 import landing
-from customer360.feeds import FEEDS
-from customer360.run_log import DIED
+from customer360.contract.feeds import FEEDS
+from customer360.front_door import landing
 from customer360.settings import Settings
 from customer360.warehouse import WRITER_LOCK, Connection, query
+from customer360.warehouse.run_log import DIED
 
 Severity = Literal["critical", "warning", "info"]
 

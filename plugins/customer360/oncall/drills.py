@@ -21,11 +21,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from customer360 import landing, ledger, load, server, warehouse
+from customer360 import warehouse
 from customer360.errors import Customer360Error
+from customer360.front_door import landing, ledger, load
 from customer360.oncall import incidents
 from customer360.oncall.monitor import look_once
 from customer360.settings import Settings
+from customer360.warehouse import embedded_server
 
 Row = dict[str, Any]
 _FILLER_BYTES = 1_000_000_000
@@ -107,13 +109,13 @@ def begin(name: str, settings: Settings, folder: Path) -> Scene:
 def is_over(name: str, settings: Settings) -> bool:
     """Whether a look of the monitor finds the incident no longer."""
     if name == "warehouse_away":  # nobody can write down that there is nothing to write on
-        return server.is_running(settings)
+        return embedded_server.is_running(settings)
     look_once(settings)
     return _open(settings, name) is None
 
 
 def _open(settings: Settings, kind: str) -> Row | None:
-    if not server.is_running(settings) and settings.is_embedded:
+    if not embedded_server.is_running(settings) and settings.is_embedded:
         return None
     with warehouse.connect("oncall", settings, autocommit=True) as connection:
         return next((row for row in incidents.open_incidents(connection) if row["kind"] == kind), None)
@@ -175,10 +177,10 @@ def _change(scene: Scene, statement: str, role: warehouse.Role = "owner") -> Non
 
 def _command(scene: Scene, *words: str, **environment: str) -> subprocess.Popen[bytes]:
     """A c360 command of this installation, as the leader of a session of its own."""
-    from customer360.airflow_environment import product_environment
+    from customer360.stack.airflow_environment import product_environment
 
     process = subprocess.Popen(
-        [sys.executable, "-c", "from customer360.cli import main; main()", *words],
+        [sys.executable, "-c", "from customer360.cli.app import main; main()", *words],
         env=product_environment(scene.settings) | environment,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
@@ -344,7 +346,7 @@ def condition_blind(scene: Scene) -> None:
 def churn_model_kept(scene: Scene) -> None:
     """The orders of the last two months are missing when the churn model is fitted."""
     from customer360.churn import fitting
-    from customer360.daily import refresh_daily
+    from customer360.publication.daily import refresh_daily
     from customer360.run import run_everything
     from customer360.sample import generate
 
@@ -379,24 +381,24 @@ def _bring(scene: Scene, path: Path) -> None:
 @_stack_drill
 def warehouse_away(scene: Scene) -> None:
     """A power cut: PostgreSQL is gone, all of it at once."""
-    server.kill(scene.settings)
+    embedded_server.kill(scene.settings)
     deadline = time.monotonic() + _WAIT_SECONDS
-    while server.is_running(scene.settings) and time.monotonic() < deadline:
+    while embedded_server.is_running(scene.settings) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
 @_stack_drill
 def component_silent(scene: Scene) -> None:
     """kill -9 of the process that reads the DAG files."""
-    from customer360 import stack
+    from customer360.stack import processes
 
-    os.killpg(stack.running(scene.settings)["dag-processor"], signal.SIGKILL)
+    os.killpg(processes.running(scene.settings)["dag-processor"], signal.SIGKILL)
 
 
 @_stack_drill
 def dag_broken(scene: Scene) -> None:
     """Somebody saves a DAG file that imports what is not there."""
-    from customer360.airflow_environment import dags_folder
+    from customer360.stack.airflow_environment import dags_folder
 
     broken = dags_folder(scene.settings) / "newest_idea.py"
     broken.write_text("from airflow.sdk import dag, there_is_no_such_thing\n")
@@ -407,7 +409,8 @@ def dag_broken(scene: Scene) -> None:
 @_stack_drill
 def task_failed(scene: Scene) -> None:
     """A release is asked for, and the corrected file is not where it was said to be."""
-    from customer360 import quarantine, stack
+    from customer360.front_door import quarantine
+    from customer360.stack import processes
 
     path = _file(scene.folder, f"asked-{time.time_ns()}", list(_orders("asked", 1, total_amount="-1.00")))
     landing.put(scene.settings, "orders", path)
@@ -420,7 +423,7 @@ def task_failed(scene: Scene) -> None:
         quarantine.export(connection, chosen, kept)
     kept.write_text(kept.read_text().replace("-1.00", "1.00"))
     conf = {"corrected_file": corrected.name, "because": "corrected by the producer"}
-    stack.api(scene.settings).trigger("release_quarantine", conf)
+    processes.api(scene.settings).trigger("release_quarantine", conf)
     scene.by_hand = lambda: None if not kept.exists() else _put(kept, corrected)
     scene.values["DAG"] = "release_quarantine"
     scene.told = f"The corrected file is {kept}; its place is {corrected}."

@@ -12,12 +12,14 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from customer360 import lineage, server, warehouse
+from customer360 import warehouse
 from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
 from customer360.oncall import alerts, freshness, incidents
 from customer360.oncall.airflow_conditions import look_or_say_why
 from customer360.oncall.conditions import Finding, View, blind, look
 from customer360.settings import Settings
+from customer360.stack import lineage
+from customer360.warehouse import embedded_server
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ def watch(settings: Settings, stop: threading.Event | None = None) -> None:
         _log.info("Counters at %s", address)
         while not stop.is_set() and settings.home.exists():
             try:
-                if settings.is_embedded and not server.is_running(settings):
+                if settings.is_embedded and not embedded_server.is_running(settings):
                     raise WarehouseUnavailableError("The embedded server does not run.", "Run `c360 up --no-airflow`.")
                 look_once(settings)
                 absence.is_over()

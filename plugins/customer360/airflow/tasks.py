@@ -1,0 +1,291 @@
+"""What the tasks of the DAGs call: the plain functions of this package, with Airflow's words for their outcome.
+
+Done is success. Nothing to do is skipped, so that no event wakes the next DAG for nothing. What cannot heal (a
+refused model, a gate that says no) fails at once; what may heal (a lost connection, a full disk, a busy writer) is
+left to Airflow's retries. A failed task's log ends with three lines: what, why, next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import psycopg
+from airflow.sdk import Asset, AssetAlias, get_current_context
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from customer360 import warehouse
+from customer360.airflow.assets import DAILY_DUE, LANDED, RAW
+from customer360.errors import Customer360Error, WarehouseUnavailableError
+from customer360.progress import Logged
+from customer360.settings import get_settings
+from customer360.stack import lineage
+
+_log = logging.getLogger(__name__)
+
+# Said by PostgreSQL through dbt, which hands on only the text.
+_PASSING_TROUBLE = (
+    "deadlock detected",
+    "could not serialize",
+    "server closed the connection",
+    "terminating connection",
+    "connection to server",
+    "connection refused",
+    "connection already closed",
+    "no space left on device",
+    "could not extend file",
+    "lock timeout",
+    "the database system is",
+    "too many clients",
+)
+
+
+class BatchesFailedError(Customer360Error):
+    """Some batches of a feed could not be loaded, though others were."""
+
+
+def ingest_feed(feed: str) -> str:
+    """Gate and load every file of a feed that waits in the landing zone."""
+    from customer360 import wake
+    from customer360.front_door import load
+
+    with told_plainly(), Logged() as progress:
+        settings = get_settings()
+        summary = load.ingest(settings, feed, progress)
+        _log.info("%s", summary)
+        lineage.of_load(settings, summary)
+        for batch in summary.refused:
+            _log.warning("Batch %s (%s) is refused: %s", batch.batch_id, batch.file_name, batch.error)
+        if summary.failed:
+            first = summary.failed[0]
+            raise BatchesFailedError(
+                f"{len(summary.failed)} batches of {feed} could not be loaded; {first.file_name}: {first.error}",
+                f"Nothing of them is in raw, and the next run tries again; `c360 why {first.batch_id}` tells more.",
+            )
+        if not wake.has_unbuilt(settings, feed):
+            raise AirflowSkipException(f"No loaded batch of {feed} waits to be built: {summary}")
+        return str(summary)
+
+
+def build_marts(alias: str) -> str:
+    """Build and publish every loaded batch; through ``alias`` say whether today's daily tables are still to be made."""
+    from customer360 import wake
+    from customer360.publication import build
+
+    with told_plainly(), Logged() as progress:
+        settings = get_settings()
+        summary = build.build(settings, run_name(), progress)
+        _log.info("%s", summary)
+        lineage.of_run(settings, summary)
+        if wake.is_daily_due(settings):
+            _emit(alias, [DAILY_DUE])
+        return str(summary)
+
+
+def build_daily(as_of_on: str | None) -> str:
+    """Make the daily tables of today, or of a past day in that day's own schema."""
+    from datetime import date
+
+    from customer360 import wake
+    from customer360.publication import daily
+
+    with told_plainly(), Logged() as progress:
+        settings = get_settings()
+        day = date.fromisoformat(as_of_on) if as_of_on else None
+        if _is_woken_by_event() and not wake.is_daily_due(settings):
+            raise AirflowSkipException("Today's daily tables were made since this run was woken.")
+        summary = daily.refresh_daily(settings, as_of_on=day, trigger=run_name(), progress=progress)
+        _log.info("%s", summary)
+        lineage.of_run(settings, summary)
+        return str(summary)
+
+
+def sweep(alias: str) -> str:
+    """Wake, through ``alias``, each DAG for which something waits that no event has announced; renew Data Docs."""
+    from customer360 import wake
+    from customer360.gates import suites
+
+    with told_plainly():
+        waiting = wake.what_waits(get_settings())
+        _log.info("Waiting: %s", waiting)
+        assets = [LANDED[feed] for feed in waiting.files_of] + [RAW[feed] for feed in waiting.batches_of]
+        if waiting.is_daily_due:
+            assets.append(DAILY_DUE)
+        _emit(alias, assets)
+        suites.build_data_docs(get_settings())  # here, once a minute, and not between a landing and its publication
+        return str(waiting)
+
+
+def release_rows(alias: str, params: dict[str, Any]) -> str:
+    """Let quarantined rows in, as they are or from a corrected file; through ``alias`` wake the build.
+
+    A corrected file lies in the landing zone's folder ``corrections`` and is removed once all its rows have left.
+    """
+    from customer360.front_door import landing, quarantine
+
+    chosen = quarantine.Selection(
+        ids=tuple(params["quarantine_ids"] or ()),
+        batch_id=params["batch_id"],
+        feed=params["feed"],
+        rule=params["rule"],
+        field=params["field"],
+    )
+    name = params["corrected_file"]
+    with told_plainly(), contextlib.ExitStack() as stack:
+        settings = get_settings()
+        outcome = quarantine.release(
+            settings,
+            who=_who(),
+            why=params["because"],
+            corrected=stack.enter_context(landing.correction(settings, name)) if name else None,
+            selection=None if name and chosen.is_everything else chosen,
+        )
+        if name and not outcome.still_bad:
+            landing.remove_correction(settings, name)
+        _log.info("%s", outcome)
+        for quarantine_id, reasons in outcome.still_bad.items():
+            _log.warning("Row %s stays: %s", quarantine_id, "; ".join(reason.message for reason in reasons))
+        if not outcome.released:
+            raise AirflowSkipException(str(outcome))
+        _emit(alias, list(RAW.values()))
+        return str(outcome)
+
+
+def replay_batches(alias: str, params: dict[str, Any]) -> str:
+    """Process batches again from their files; through ``alias`` wake the build."""
+    from datetime import datetime
+
+    from customer360.front_door import replay
+
+    with told_plainly():
+        summary = replay.replay(
+            get_settings(),
+            who=_who(),
+            why=params["because"],
+            batch_id=params["batch_id"],
+            feed=params["feed"],
+            since=datetime.fromisoformat(params["since"]) if params["since"] else None,
+            state=params["state"],
+        )
+        _log.info("%s", summary)
+        for batch_id, reason in summary.impossible.items():
+            _log.warning("Batch %s cannot be processed again: %s", batch_id, reason)
+        if not summary.batches:
+            raise AirflowSkipException(str(summary))
+        _emit(alias, [RAW[feed] for feed in sorted({batch.feed for batch in summary.batches})])
+        return str(summary)
+
+
+def hold_batch(alias: str, params: dict[str, Any]) -> str:
+    """Take a batch out of staging; through ``alias`` wake the build."""
+    from customer360.front_door import replay
+
+    return _switch_batch(alias, params, replay.hold, "held")
+
+
+def unhold_batch(alias: str, params: dict[str, Any]) -> str:
+    """Let a held batch back into staging; through ``alias`` wake the build."""
+    from customer360.front_door import replay
+
+    return _switch_batch(alias, params, replay.unhold, "let go")
+
+
+def _switch_batch(alias: str, params: dict[str, Any], switch: Callable[..., bool], done: str) -> str:
+    from customer360.front_door import ledger
+
+    batch_id = params["batch_id"]
+    with told_plainly():
+        settings = get_settings()
+        if not switch(settings, batch_id, who=_who(), why=params["because"]):
+            raise AirflowSkipException(f"Batch {batch_id} was {done} already.")
+        with warehouse.connect("oncall", settings, autocommit=True) as connection:
+            batch = ledger.batch(connection, batch_id)
+        assert batch is not None  # noqa: S101 - it was switched a moment ago
+        _emit(alias, [RAW[batch.feed]])
+        told = f"Batch {batch_id} ({batch.feed}/{batch.file_name}) is {done}; the build follows."
+        _log.info("%s", told)
+        return told
+
+
+def _who() -> str:
+    """The person who started this run by hand."""
+    run: Any = get_current_context()["dag_run"]
+    return getattr(run, "triggering_user_name", None) or "somebody through Airflow"
+
+
+def _emit(alias: str, assets: list[Asset]) -> None:
+    outlet = get_current_context()["outlet_events"][AssetAlias(alias)]
+    for asset in assets:
+        outlet.add(asset)
+
+
+def run_name() -> str:
+    """Which run of which DAG this is, for ops.runs."""
+    run: Any = get_current_context()["dag_run"]
+    return f"{run.dag_id} {run.run_id}"
+
+
+def _is_woken_by_event() -> bool:
+    run: Any = get_current_context()["dag_run"]
+    return run.run_type == "asset_triggered"
+
+
+@contextlib.contextmanager
+def told_plainly() -> Iterator[None]:
+    """Log a failure as what, why and next, and let Airflow retry only what may heal."""
+    try:
+        yield
+    except Customer360Error as error:
+        task = get_current_context()["task_instance"]
+        _log.error("What: %s.%s failed", task.dag_id, task.task_id)
+        _log.error("Why:  %s", error)
+        _log.error("Next: %s", error.next_step or f"c360 why; docs/runbooks/{task.dag_id}.md")
+        if may_heal(error):
+            raise
+        raise AirflowFailException(str(error)) from error
+
+
+def may_heal(error: BaseException) -> bool:
+    """Whether the same step may succeed when it is simply tried again a little later."""
+    from customer360.publication.publish import PublicationWaitsError
+    from customer360.warehouse.run_log import GateBlockedError, RunFencedError
+
+    passing = (
+        BatchesFailedError,
+        WarehouseUnavailableError,
+        warehouse.WriterBusyError,
+        PublicationWaitsError,
+        RunFencedError,
+    )
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, GateBlockedError):
+            return False
+        if isinstance(seen, (*passing, psycopg.OperationalError, OSError)):
+            return True
+        text = str(seen).lower()
+        if any(trouble in text for trouble in _PASSING_TROUBLE):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def fit_model(as_of_on: str | None, horizon_days: int | None) -> str:
+    """Fit, judge, promote or keep; the daily pass that this wakes publishes the version and scores with it."""
+    from customer360.churn import fitting
+
+    with told_plainly(), Logged() as progress:
+        run: Any = get_current_context()["dag_run"]
+        summary = fitting.fit(
+            get_settings(),
+            f"{run.dag_id} {run.run_id}",
+            as_of_on=date.fromisoformat(as_of_on) if as_of_on else None,
+            horizon_days=horizon_days,
+            progress=progress,
+        )
+        _log.info("%s", summary)
+        _log.info("Picture: /customer360/churn/%s in Airflow, or %s", summary.model_version, summary.picture)
+        return str(summary)

@@ -1,0 +1,1 @@
+"""The command line ``c360``: one module per group of commands."""

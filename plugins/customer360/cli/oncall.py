@@ -1,0 +1,183 @@
+"""``c360 monitor``, ``c360 incident``: what is wrong now, told to people."""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from customer360 import warehouse
+from customer360.settings import get_settings, load_settings
+from customer360.terminal import out
+
+incident_app = typer.Typer(help="The open incidents, and closing one by hand.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command("monitor")(monitor)
+    app.add_typer(incident_app, name="incident")
+    app.command("drill")(drill)
+
+
+def monitor(
+    once: Annotated[
+        bool, typer.Option("--once", help="Look once and end: for cron. Exit 1 if anything is open.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --once, print a JSON object.")] = False,
+) -> None:
+    """Look for what is wrong, open and close incidents, send alerts. Runs until stopped unless --once."""
+    from customer360.oncall import incidents
+    from customer360.oncall import monitor as monitoring
+
+    settings = get_settings()
+    if not once:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: stop.set())
+        try:
+            monitoring.watch(settings, stop)
+        except KeyboardInterrupt:
+            stop.set()
+        return
+    seen = monitoring.look_once(settings)
+    with warehouse.connect("oncall", settings) as connection:
+        found = incidents.open_incidents(connection)
+    if json:
+        typer.echo(json_module.dumps({"open": found, "changes": [vars(c) for c in seen.changes]}, default=str))
+    elif not found:
+        out().print("Nothing is wrong.")
+    if found:
+        raise typer.Exit(1)
+
+
+@incident_app.command("list")
+def list_incidents(json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False) -> None:
+    """The open incidents with the command that fixes each."""
+    from customer360.oncall import incidents
+
+    with warehouse.connect("oncall", get_settings()) as connection:
+        found = incidents.open_incidents(connection)
+    if json:
+        typer.echo(json_module.dumps(found, default=str))
+        return
+    table = Table("id", "severity", "what", "since", "do", title=f"{len(found)} open incidents")
+    for row in found:
+        since = f"{row['first_seen_at']:%Y-%m-%d %H:%M}"
+        table.add_row(str(row["incident_id"]), row["severity"], row["summary"], since, row["command"])
+    out().print(table)
+
+
+@incident_app.command("close")
+def close_incident(
+    incident_id: Annotated[int, typer.Argument(help="The incident's number, as `c360 incident list` shows it.")],
+    because: Annotated[str, typer.Option(help="Why it is no longer worth anybody's night.")],
+) -> None:
+    """Close an incident by hand. It stays closed as long as its cause lasts, and opens again if that comes back."""
+    from customer360.front_door import ledger
+    from customer360.oncall import incidents
+
+    with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
+        incidents.close(connection, incident_id, who=ledger.me(), why=because)
+    out().print(f"Incident {incident_id} is closed.")
+
+
+@incident_app.command("end-run")
+def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the server's log.")]) -> None:
+    """End the run that holds the writer lock, as a kill would: the lock is freed, its work is done by the next run."""
+    from customer360.errors import Customer360Error
+
+    with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
+        holder = warehouse.lock_holder(connection)
+        if not holder:
+            raise Customer360Error("No run holds the writer lock.", "Run `c360 status`.")
+        connection.execute(
+            """
+            select pg_terminate_backend(l.pid, 5000) from pg_locks as l
+            where l.locktype = 'advisory' and l.granted and l.objid = %s
+                and l.database = (select oid from pg_database where datname = current_database())
+            """,
+            [warehouse.WRITER_LOCK],
+        )
+    logging.getLogger(__name__).warning("%s was ended: %s", holder, because)
+    out().print(f"{holder} was ended. Next: c360 run")
+
+
+def drill(
+    name: Annotated[str, typer.Argument(help="A runbook's name, or list.")],
+    home: Annotated[
+        Path | None, typer.Option(help="Folder of the drill: with --check and --end, as it was said.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Say whether the situation is mended.")] = False,
+    end: Annotated[bool, typer.Option("--end", help="Stop the scratch installation and remove it.")] = False,
+) -> None:
+    """Practise a runbook: put a scratch installation of its own into that situation; say whether you mended it."""
+    from customer360.errors import Customer360Error
+    from customer360.oncall import drills
+    from customer360.settings import Settings
+    from customer360.stack import processes
+    from customer360.stack.airflow_environment import dags_folder
+
+    console = out()
+    if name == "list":
+        for known, scene_of in (drills.DRILLS | drills.STACK_DRILLS).items():
+            console.print(f"{known:<28}{(scene_of.__doc__ or '').strip()}")
+        return
+    if check or end:
+        if home is None or not (home / "drill.json").is_file():
+            raise Customer360Error(
+                "That is no folder of a drill.", f"Run `c360 drill {name}` first; it says its folder."
+            )
+        kept = json_module.loads((home / "drill.json").read_text())
+        settings = load_settings(dict(kept["environment"]) | {"C360_HOME": str(home)})
+        if check and not drills.is_over(name, settings):
+            console.print("Not yet: the incident is still open.")
+            raise typer.Exit(1)
+        if check:
+            console.print("[green]Mended:[/] the incident has closed.")
+        if end:
+            for pid in kept["processes"]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            processes.down(settings)
+            shutil.rmtree(home, ignore_errors=True)
+            console.print("The scratch installation is gone.")
+        return
+    if name not in drills.DRILLS | drills.STACK_DRILLS:
+        raise drills.DrillError(f"There is no drill {name!r}.", "Run `c360 drill list`.")
+    folder = Path(tempfile.mkdtemp(prefix=f"c360-drill-{name}-"))
+    with_airflow = name in drills.AIRFLOW_DRILLS
+    own = {"C360_DAGS": str(folder / "dags")} if with_airflow else {}
+    settings = load_settings({"C360_HOME": str(folder)} | own)
+    minutes = ", with an Airflow that must notice what happens: up to six minutes" if with_airflow else ""
+    try:
+        with console.status(f"Setting up a scratch installation{minutes}…"):
+            if with_airflow:  # a copy, in which one may break what one likes
+                shutil.copytree(dags_folder(Settings()), own["C360_DAGS"], ignore=shutil.ignore_patterns("__pycache__"))
+            processes.up(settings, airflow=with_airflow)
+            drills.stock(settings, folder / "files")
+            scene = drills.begin(name, settings, folder / "files")
+            scene.environment |= own
+    except BaseException:
+        processes.down(settings)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    (folder / "drill.json").write_text(
+        json_module.dumps({"environment": scene.environment, "processes": scene.processes})
+    )
+    exports = " ".join(f"{key}={value}" for key, value in ({"C360_HOME": str(folder)} | scene.environment).items())
+    console.print(f"Something is wrong with the installation in {folder}. You are woken.\n")
+    console.print(f"  export {exports}\n  c360 status\n")
+    if scene.told:
+        console.print(scene.told + "\n")
+    console.print(f"Mended? c360 drill {name} --home {folder} --check\nDone?   c360 drill {name} --home {folder} --end")

@@ -1,0 +1,34 @@
+"""Which commands there are: one line per module of this package. Imports happen here: ``c360 --help`` stays quick."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add every command to the application."""
+    from customer360.cli import (
+        build,
+        churn,
+        demo,
+        front_door,
+        identity,
+        oncall,
+        quarantine,
+        report,
+        sample,
+        stack,
+        warehouse,
+    )
+
+    warehouse.register(app)
+    front_door.register(app)
+    build.register(app)
+    quarantine.register(app)
+    stack.register(app)
+    demo.register(app)
+    report.register(app)
+    sample.register(app)
+    oncall.register(app)
+    churn.register(app)
+    identity.register(app)

@@ -1,0 +1,341 @@
+"""The landing zone: where producers put files, each of which is one immutable batch.
+
+``<landing>/<feed>/<name>`` for fresh files, ``<landing>/<feed>/history/<name>`` for a backfill. The zone is a folder
+or any fsspec URL (``s3://bucket/landing``). A dot-file or ``.part`` is being written and is not looked at. What is no
+regular file, or has a name that nobody should have to handle, is listed with the reason why it is refused, and never
+opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from customer360.contract.feeds import FEEDS, feed_named
+from customer360.errors import Customer360Error
+from customer360.front_door.file_names import fault_of_name, is_in_progress, printable
+from customer360.front_door.formats import UnreadableFileError, format_of
+from customer360.settings import Settings
+
+HISTORY = "history"
+
+
+class LandingError(Customer360Error):
+    """A file cannot be put into the landing zone."""
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A file in the landing zone, as it was found."""
+
+    feed: str
+    name: str
+    """The file's name, made printable; with ``history/`` before it for a backfill."""
+    location: str
+    """Full path or URL."""
+    is_history: bool
+    bytes: int
+    modified_ns: int
+    """Time of the last change in nanoseconds since 1970 (0 where the store does not tell)."""
+    refused_because: str = ""
+    """Why it must not be opened, if so."""
+
+    @property
+    def modified_at(self) -> datetime:
+        """When its producer finished it."""
+        return datetime.fromtimestamp(self.modified_ns / 1e9, UTC)
+
+
+def is_remote(settings: Settings) -> bool:
+    """Whether the landing zone is an object store."""
+    return "://" in settings.landing_url
+
+
+def prepare(settings: Settings) -> None:
+    """Create the folders of a local landing zone that are missing."""
+    if not is_remote(settings):
+        for feed in FEEDS:
+            (Path(settings.landing_url) / feed / HISTORY).mkdir(parents=True, exist_ok=True)
+
+
+def files(settings: Settings, feed: str | None = None) -> list[LandedFile]:
+    """Every file that a producer has finished, oldest first."""
+    found: list[LandedFile] = []
+    for name in [feed] if feed else FEEDS:
+        for is_history in (False, True):
+            list_folder = _remote_files if is_remote(settings) else _local_files
+            found.extend(list_folder(settings, name, is_history))
+    return sorted(found, key=lambda file: (file.modified_ns, file.location))
+
+
+def _local_files(settings: Settings, feed: str, is_history: bool) -> Iterator[LandedFile]:
+    folder = Path(settings.landing_url) / feed
+    folder = folder / HISTORY if is_history else folder
+    if folder.is_symlink() or folder.parent.is_symlink():
+        return  # the zone itself may be a link, a feed's folder in it may not: it would lead elsewhere
+    try:
+        entries = list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        if is_in_progress(entry.name) or (entry.name == HISTORY and not is_history and entry.is_dir()):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # taken away since the folder was read
+        reason = fault_of_name(entry.name)
+        if not stat.S_ISREG(status.st_mode):
+            reason = f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}; only regular files are read"
+        shown = printable(entry.name)
+        yield LandedFile(
+            feed=feed,
+            name=f"{HISTORY}/{shown}" if is_history else shown,
+            location=os.fsencode(entry.path).decode(errors="backslashreplace"),
+            is_history=is_history,
+            bytes=status.st_size,
+            modified_ns=status.st_mtime_ns,
+            refused_because=reason,
+        )
+
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def open_file(settings: Settings, file_location: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Open a landed file for reading.
+
+    Raises:
+        FileNotFoundError: it was taken away.
+        OSError: a local path is a link, which is never followed.
+    """
+    if is_remote(settings):
+        return _remote(settings)[0].open(file_location, "rb")
+    descriptor = os.open(file_location, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{file_location} is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def content_hash(settings: Settings, location: str) -> tuple[str, int]:
+    """SHA-256 of a landed file, and how many bytes were hashed."""
+    digest = hashlib.sha256()
+    size = 0
+    with open_file(settings, location) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
+
+
+def put(settings: Settings, feed: str, source: Path, *, history: bool = False, name: str = "") -> LandedFile:
+    """Put a copy of a file into the landing zone, so that it appears there whole or not at all.
+
+    A file of that name with the same content is left as it is (the landing is repeated without effect); one with
+    other content is never overwritten: the new one gets a number in its name.
+
+    Raises:
+        UnknownFeedError: there is no such feed.
+        LandingError: the source is no regular file, or its name is refused.
+    """
+    feed_named(feed)
+    name = name or source.name
+    try:
+        format_of(name)
+    except UnreadableFileError as error:
+        raise LandingError(f"{printable(name)}: {error}.", "Rename the file to tell its format.") from error
+    if reason := fault_of_name(name) or ("its name is that of an unfinished file" if is_in_progress(name) else ""):
+        raise LandingError(f"{printable(name)} is refused: {reason}.", "Rename the file.")
+    if not source.is_file():
+        raise LandingError(f"{source} is no readable file.", "Check the path.")
+    place = f"{HISTORY}/{name}" if history else name
+    put_there = _put_remote if is_remote(settings) else _put_local
+    location = put_there(settings, feed, place, source)
+    return next(file for file in files(settings, feed) if file.location == location)
+
+
+def _names(place: str) -> Iterator[str]:
+    """The name itself, then with ``~2``, ``~3``, … before its suffix."""
+    yield place
+    folder, slash, name = place.rpartition("/")
+    stem, dot, suffix = name.partition(".")
+    number = 2
+    while True:
+        yield f"{folder}{slash}{stem}~{number}{dot}{suffix}"
+        number += 1
+
+
+def _put_local(settings: Settings, feed: str, place: str, source: Path) -> str:
+    prepare(settings)
+    zone = Path(settings.landing_url) / feed
+    partial = zone / f".{uuid.uuid4().hex}.part"
+    try:
+        shutil.copyfile(source, partial)
+        for candidate in _names(place):
+            target = zone / candidate
+            try:
+                os.link(partial, target)  # fails where a rename would overwrite
+            except FileExistsError:
+                if not target.is_symlink() and _same_content(target, partial):
+                    return str(target)
+                continue
+            return str(target)
+    except OSError as error:
+        raise LandingError(
+            f"{source.name} could not be copied into {zone}: {error.strerror or error}.",
+            "Free some space or check the permissions, then land it again.",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    raise AssertionError("names do not end")
+
+
+def _same_content(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        while True:
+            blocks = first.read(1 << 20), second.read(1 << 20)
+            if blocks[0] != blocks[1]:
+                return False
+            if not blocks[0]:
+                return True
+
+
+# --- object stores ---------------------------------------------------------------------------------------------------
+
+
+def _remote(settings: Settings) -> tuple[Any, str]:
+    """The file system of the landing zone, and the zone's root within it.
+
+    Airflow's ObjectStoragePath knows the stores whose provider is installed, with their connections; any other is
+    fsspec's own, with credentials and endpoint from the environment (AWS_ENDPOINT_URL and the like).
+    """
+    from airflow.sdk import ObjectStoragePath
+
+    root = ObjectStoragePath(settings.landing_url)
+    try:
+        system, path = root.fs, root.path
+    except ValueError:
+        system, path = _plain_store(settings.landing_url, os.environ.get("AWS_ENDPOINT_URL", ""))
+    system.invalidate_cache()
+    return system, path.rstrip("/")
+
+
+@cache
+def _plain_store(url: str, _endpoint: str) -> tuple[Any, str]:
+    """Made once per address and endpoint: a session of an object store takes a tenth of a second to make."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url, skip_instance_cache=True)
+    return system, path
+
+
+def _remote_files(settings: Settings, feed: str, is_history: bool) -> Iterator[LandedFile]:
+    system, root = _remote(settings)
+    folder = f"{root}/{feed}/{HISTORY}" if is_history else f"{root}/{feed}"
+    try:
+        entries = system.ls(folder, detail=True)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        name = entry["name"].rsplit("/", 1)[-1]
+        if entry["type"] != "file" or not name or is_in_progress(name):
+            continue
+        modified = entry.get("LastModified") or entry.get("last_modified") or entry.get("mtime") or 0
+        seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)
+        shown = printable(name)
+        yield LandedFile(
+            feed=feed,
+            name=f"{HISTORY}/{shown}" if is_history else shown,
+            location=entry["name"],
+            is_history=is_history,
+            bytes=entry["size"] or 0,
+            modified_ns=int(seconds * 1e9),
+            refused_because=fault_of_name(name),
+        )
+
+
+def _put_remote(settings: Settings, feed: str, place: str, source: Path) -> str:
+    system, root = _remote(settings)
+    for candidate in _names(place):
+        target = f"{root}/{feed}/{candidate}"
+        if system.exists(target):
+            digest = hashlib.sha256(source.read_bytes()).hexdigest()
+            if content_hash(settings, target)[0] == digest:
+                return target
+            continue
+        system.put(str(source), target)  # an object appears whole or not at all
+        system.invalidate_cache()
+        return target
+    raise AssertionError("names do not end")
+
+
+# --- corrections -----------------------------------------------------------------------------------------------------
+
+CORRECTIONS = "corrections"
+"""Beside the feeds' folders: corrected rows of the quarantine, for who releases them through Airflow."""
+
+
+@contextlib.contextmanager
+def correction(settings: Settings, name: str) -> Iterator[Path]:
+    """A private copy of ``<landing>/corrections/<name>``, for as long as the block runs: it holds personal data.
+
+    Raises:
+        LandingError: there is no such regular file directly in that folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="c360-correction-") as folder:
+        place, copy = _correction(settings, name), Path(folder) / name
+        try:
+            with open_file(settings, place) as stream, copy.open("wb") as target:
+                shutil.copyfileobj(stream, target)
+        except OSError as error:
+            raise LandingError(
+                f"{printable(name)} cannot be read in {settings.landing_url}/{CORRECTIONS}: {error.strerror or error}.",
+                "Put the corrected file there; `c360 quarantine export` makes one to correct.",
+            ) from None  # not for Airflow to try again: no retry puts the file there
+        yield copy
+
+
+def remove_correction(settings: Settings, name: str) -> None:
+    """Remove a corrected file that has been released."""
+    remove(settings, _correction(settings, name))
+
+
+def _correction(settings: Settings, name: str) -> str:
+    if reason := fault_of_name(name):
+        raise LandingError(f"{printable(name)} is refused: {reason}.", "Give the file's name alone.")
+    if is_remote(settings):
+        return f"{_remote(settings)[1]}/{CORRECTIONS}/{name}"
+    folder = Path(settings.landing_url) / CORRECTIONS
+    if folder.is_symlink():
+        raise LandingError(f"{folder} is a symbolic link, which is not followed.", "Make it a folder.")
+    return str(folder / name)
+
+
+def remove(settings: Settings, location: str) -> None:
+    """Remove a landed file; it may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        if is_remote(settings):
+            _remote(settings)[0].rm(location)
+        else:
+            os.unlink(location)

@@ -1,0 +1,512 @@
+"""The ledger of batches (``ops.batches``): what landed, who is loading it, what became of each of its rows.
+
+Every count here obeys one equation at every moment, per batch:
+landed = loaded + quarantined + released + discarded + duplicate + erased + refused. Of the loaded rows raw has all but
+those that it let go of (``retired_rows``, :mod:`customer360.publication.retention`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from customer360.front_door import landing
+from customer360.front_door.landing import LandedFile
+from customer360.settings import Settings
+from customer360.warehouse import Connection, query
+
+# The lock of a batch lives in the loader's session: killed with the loader, freed by the server.
+_BATCH_LOCKS = 360_100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One row of the ledger."""
+
+    batch_id: int
+    feed: str
+    file_name: str
+    location: str | None
+    content_hash: str | None
+    is_history: bool
+    state: str
+    landed_rows: int
+    loaded_rows: int
+    quarantined_rows: int
+    released_rows: int
+    discarded_rows: int
+    duplicate_rows: int
+    erased_rows: int
+    retired_rows: int
+    refused_rows: int
+    attempts: int
+    error: str | None
+    warning: str | None
+    landed_at: datetime
+    reading: dict[str, Any] | None
+    released_from: int | None
+    duplicate_of: int | None
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Batch))
+
+
+@dataclass(frozen=True)
+class Imbalance:
+    """A batch whose rows are not all accounted for."""
+
+    batch_id: int
+    feed: str
+    what: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return f"batch {self.batch_id} ({self.feed}): {self.what}: {self.expected:,} expected, {self.found:,} found"
+
+
+class FencedError(Exception):
+    """Another loader has taken the batch over; this one must not commit."""
+
+
+def batch(connection: Connection, batch_id: int) -> Batch | None:
+    """One batch, or None."""
+    found = _batches(connection, "batch_id = %s", [batch_id])
+    return found[0] if found else None
+
+
+def _batches(connection: Connection, where: str, parameters: Sequence[Any]) -> list[Batch]:
+    rows = connection.execute(
+        query(f"select {_COLUMNS} from ops.batches where {where} order by batch_id"), parameters
+    ).fetchall()
+    return [Batch(*row) for row in rows]
+
+
+def unfinished(connection: Connection, feed: str | None = None) -> list[Batch]:
+    """Batches that a load has yet to bring in: landed and not finished, or failed for a passing reason."""
+    return _batches(
+        connection,
+        "state in ('landed', 'failed') and released_from is null and (%s::text is null or feed = %s)",
+        [feed, feed],
+    )
+
+
+def pending(connection: Connection, feed: str | None = None) -> list[Batch]:
+    """Loaded batches that no build has claimed yet."""
+    return _batches(
+        connection, "state = 'loaded' and claimed_at is null and (%s::text is null or feed = %s)", [feed, feed]
+    )
+
+
+# --- arrival ---------------------------------------------------------------------------------------------------------
+
+
+def unseen(connection: Connection, files: Iterable[LandedFile]) -> tuple[list[LandedFile], int]:
+    """The files that are new or changed since they were last looked at, and how many are neither."""
+    listed = list(files)
+    seen = {
+        (path, size, modified)
+        for path, size, modified in connection.execute(
+            "select path, bytes, modified_ns from ops.landing_seen where path = any(%s)",
+            [[file.location for file in listed]],
+        ).fetchall()
+    }
+    fresh = [file for file in listed if (file.location, file.bytes, file.modified_ns) not in seen]
+    return fresh, len(listed) - len(fresh)
+
+
+def register(connection: Connection, settings: Settings, file: LandedFile) -> Batch | None:
+    """Enter a file into the ledger, as landed, refused or a duplicate; None if it has vanished or says nothing new.
+
+    Two processes may register the same file at once: the unique index of contents lets one of them win.
+    """
+    if file.refused_because:
+        content_hash, size = None, file.bytes
+    else:
+        try:
+            content_hash, size = landing.content_hash(settings, file.location)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return _refuse_unopened(connection, file, f"it cannot be opened: {error.strerror or error}")
+        if size != file.bytes:
+            return None  # still being written by a producer that does not rename; the next look takes it
+    with connection.transaction():
+        # Serialises everybody who has something to say about this path.
+        connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", [_BATCH_LOCKS + 1, file.location])
+        before = connection.execute(
+            """
+            select b.batch_id, b.content_hash from ops.landing_seen as s left join ops.batches as b using (batch_id)
+            where s.path = %s
+            """,
+            [file.location],
+        ).fetchone()
+        if before and before[0] is not None and before[1] == content_hash:
+            _mark_seen(connection, file, before[0])
+            return None
+        if file.refused_because:
+            batch_id = _insert(connection, file, None, "refused", error=file.refused_because)
+        else:
+            batch_id = _insert_landed(connection, file, content_hash, before[0] if before else None)
+        _mark_seen(connection, file, batch_id)
+    return batch(connection, batch_id)
+
+
+def _refuse_unopened(connection: Connection, file: LandedFile, reason: str) -> Batch | None:
+    with connection.transaction():
+        batch_id = _insert(connection, file, None, "refused", error=reason)
+        _mark_seen(connection, file, batch_id)
+    return batch(connection, batch_id)
+
+
+def _insert_landed(connection: Connection, file: LandedFile, content_hash: str | None, replaced: int | None) -> int:
+    warning = ""
+    if replaced is not None:
+        warning = (
+            f"it has the name of batch {replaced} and other content: a landed file must not change; "
+            "both contents are kept"
+        )
+    for _ in range(5):
+        row = connection.execute(
+            """
+            select batch_id, landed_rows from ops.batches
+            where feed = %s and is_history = %s and content_hash = %s
+              and state not in ('duplicate', 'refused', 'failed') and released_from is null
+            """,
+            [file.feed, file.is_history, content_hash],
+        ).fetchone()
+        if row:
+            return _insert(
+                connection, file, content_hash, "duplicate", duplicate_of=row[0], rows=row[1], warning=warning
+            )
+        try:
+            with connection.transaction():
+                return _insert(connection, file, content_hash, "landed", warning=warning)
+        except psycopg.errors.UniqueViolation:
+            continue  # somebody registered the same content under another name a moment ago
+    raise AssertionError("the same content is registered and vanishes again and again")
+
+
+def _insert(
+    connection: Connection,
+    file: LandedFile,
+    content_hash: str | None,
+    state: str,
+    *,
+    error: str = "",
+    duplicate_of: int | None = None,
+    rows: int = 0,
+    warning: str = "",
+) -> int:
+    row = connection.execute(
+        """
+        insert into ops.batches (feed, file_name, location, content_hash, bytes, is_history, state, error,
+                                 duplicate_of, landed_rows, duplicate_rows, warning, file_modified_at)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning batch_id
+        """,
+        [
+            file.feed,
+            file.name,
+            file.location,
+            content_hash,
+            file.bytes,
+            file.is_history,
+            state,
+            error or None,
+            duplicate_of,
+            rows,
+            rows,
+            warning or None,
+            file.modified_at,
+        ],
+    ).fetchone()
+    assert row is not None  # noqa: S101 - insert … returning gives a row or raises
+    return int(row[0])
+
+
+def _mark_seen(connection: Connection, file: LandedFile, batch_id: int) -> None:
+    connection.execute(
+        """
+        insert into ops.landing_seen (path, bytes, modified_ns, batch_id) values (%s, %s, %s, %s)
+        on conflict (path) do update set bytes = excluded.bytes, modified_ns = excluded.modified_ns,
+                                         batch_id = excluded.batch_id, seen_at = now()
+        """,
+        [file.location, file.bytes, file.modified_ns, batch_id],
+    )
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+NEW = ("landed", "failed")
+
+
+def claim(connection: Connection, batch_id: int, *, lease_seconds: float, states: Sequence[str] = NEW) -> int | None:
+    """Take a batch for loading; returns the fencing token, or None when somebody else is at it or has done it.
+
+    The lock belongs to ``connection``'s session: a killed loader frees it at once. A loader that is merely stuck
+    (paused, swapped out) keeps it, so that one silent for longer than the lease is cut off and its token is void.
+    """
+    if not _lock(connection, batch_id) and not _take_over(connection, batch_id, lease_seconds):
+        return None
+    try:
+        row = connection.execute(
+            """
+            update ops.batches
+            set attempts = attempts + 1, state = case state when 'failed' then 'landed' else state end,
+                error = null, heartbeat_at = clock_timestamp()
+            where batch_id = %s and state = any(%s) returning attempts
+            """,
+            [batch_id, list(states)],
+        ).fetchone()
+    except psycopg.errors.UniqueViolation:
+        # It failed once, and the same content was landed and taken in again under another name since.
+        connection.rollback()
+        connection.execute(
+            """
+            update ops.batches as b set state = 'duplicate', duplicate_of = o.batch_id, landed_rows = o.landed_rows,
+                                        duplicate_rows = o.landed_rows, error = null
+            from ops.batches as o
+            where b.batch_id = %s and o.batch_id <> b.batch_id and o.feed = b.feed and o.is_history = b.is_history
+              and o.content_hash = b.content_hash and o.state not in ('duplicate', 'refused', 'failed')
+              and o.released_from is null
+            """,
+            [batch_id],
+        )
+        row = None
+    connection.commit()
+    if row is None:
+        unlock(connection, batch_id)
+        return None
+    return int(row[0])
+
+
+def _lock(connection: Connection, batch_id: int) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s, %s)", [_BATCH_LOCKS, batch_id]).fetchone()
+    connection.commit()
+    return bool(row and row[0])
+
+
+def unlock(connection: Connection, batch_id: int) -> None:
+    """Let go of a batch."""
+    connection.execute("select pg_advisory_unlock(%s, %s)", [_BATCH_LOCKS, batch_id])
+    connection.commit()
+
+
+def _take_over(connection: Connection, batch_id: int, lease_seconds: float) -> bool:
+    row = connection.execute(
+        """
+        select l.pid from pg_locks as l join ops.batches as b on b.batch_id = %s
+        where l.locktype = 'advisory' and l.classid = %s and l.objid = %s and l.granted
+          and l.database = (select oid from pg_database where datname = current_database())
+          and b.heartbeat_at < clock_timestamp() - make_interval(secs => %s)
+        """,
+        [batch_id, _BATCH_LOCKS, batch_id, lease_seconds],
+    ).fetchone()
+    if row is None:
+        connection.commit()
+        return False
+    connection.execute("select pg_terminate_backend(%s, 5000)", [row[0]])
+    connection.commit()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if _lock(connection, batch_id):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def beat(connection: Connection, batch_id: int, token: int, *, states: Sequence[str] = NEW) -> None:
+    """Say that the load goes on.
+
+    Raises:
+        FencedError: another loader has taken the batch over.
+    """
+    cursor = connection.execute(
+        "update ops.batches set heartbeat_at = clock_timestamp() where batch_id = %s and attempts = %s "
+        "and state = any(%s)",
+        [batch_id, token, list(states)],
+    )
+    if cursor.rowcount != 1:
+        raise FencedError(f"batch {batch_id} was taken over")
+
+
+@dataclass
+class Counts:
+    """What became of the rows of a file."""
+
+    landed: int = 0
+    loaded: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+
+
+def finish(
+    connection: Connection,
+    batch_id: int,
+    token: int,
+    counts: Counts,
+    *,
+    reading: dict[str, Any],
+    unknown_fields: dict[str, int],
+    gated_at: datetime | None,
+    warning: str = "",
+    states: Sequence[str] = NEW,
+) -> None:
+    """Enter what became of a batch's rows, in the transaction that brought them in. The caller commits.
+
+    Raises:
+        FencedError: another loader has taken the batch over; the caller rolls back.
+    """
+    cursor = connection.execute(
+        """
+        update ops.batches
+        set state = 'loaded', landed_rows = %s, loaded_rows = %s, quarantined_rows = %s, duplicate_rows = %s,
+            reading = %s, unknown_fields = %s, gated_at = %s, loaded_at = clock_timestamp(), error = null,
+            warning = case when position(%s::text in coalesce(warning, '')) > 0 then warning
+                           else concat_ws('; ', warning, %s::text) end,
+            claimed_at = null, claimed_by = null
+        where batch_id = %s and attempts = %s and state = any(%s)
+        """,
+        [
+            counts.landed,
+            counts.loaded,
+            counts.quarantined,
+            counts.duplicates,
+            Jsonb(reading),
+            Jsonb(unknown_fields),
+            gated_at,
+            warning,
+            warning,
+            batch_id,
+            token,
+            list(states),
+        ],
+    )
+    if cursor.rowcount != 1:
+        raise FencedError(f"batch {batch_id} was taken over")
+    if unknown_fields and tuple(states) == NEW:  # a replay finds what was counted before
+        connection.execute(
+            """
+            insert into ops.unknown_fields as u (feed, field, first_batch_id, row_count)
+            select b.feed, f.key, b.batch_id, f.value::bigint
+            from ops.batches as b cross join jsonb_each_text(b.unknown_fields) as f where b.batch_id = %s
+            order by f.key
+            on conflict (feed, field) do update set row_count = u.row_count + excluded.row_count
+            """,
+            [batch_id],
+        )
+
+
+def refuse(connection: Connection, batch_id: int, token: int, reason: str, rows: int) -> None:
+    """The whole batch is refused; its file stays where it is. ``rows`` is how many were counted before."""
+    connection.execute(
+        """
+        update ops.batches set state = 'refused', error = %s, landed_rows = %s, refused_rows = %s,
+                               gated_at = clock_timestamp()
+        where batch_id = %s and attempts = %s and state = 'landed'
+        """,
+        [reason, rows, rows, batch_id, token],
+    )
+
+
+def fail(connection: Connection, batch_id: int, token: int, reason: str) -> None:
+    """The load broke for a reason that may pass; the next run tries again."""
+    connection.execute(
+        "update ops.batches set state = 'failed', error = %s where batch_id = %s and attempts = %s "
+        "and state = 'landed'",
+        [reason, batch_id, token],
+    )
+
+
+def mark_published(connection: Connection, batch_ids: Sequence[int], publication_id: int) -> None:
+    """The batches are part of a publication. Called in its transaction."""
+    connection.execute(
+        """
+        update ops.batches set state = 'published', published_at = coalesce(published_at, now()), publication_id = %s
+        where batch_id = any(%s) and state = 'loaded'
+        """,
+        [publication_id, list(batch_ids)],
+    )
+
+
+# --- proof -----------------------------------------------------------------------------------------------------------
+
+_ACCOUNTED = (
+    "loaded_rows + quarantined_rows + released_rows + discarded_rows + duplicate_rows + erased_rows + refused_rows"
+)
+
+
+def check(connection: Connection, *, recount: bool = True) -> list[Imbalance]:
+    """Recount the ledger. An empty list is the proof that no row is lost.
+
+    Args:
+        recount: also count the rows of raw and of the quarantine, and not the ledger's own figures alone.
+    """
+    found = [
+        Imbalance(row[0], row[1], "rows of the file accounted for", row[2], row[3])
+        for row in connection.execute(
+            query(
+                f"select batch_id, feed, landed_rows, {_ACCOUNTED} from ops.batches where landed_rows <> {_ACCOUNTED}"
+            )
+        ).fetchall()
+    ]
+    if recount:
+        for feed in ("orders", "web_sessions", "support_tickets"):
+            found += _recount_raw(connection, feed)
+        found += _recount_quarantine(connection)
+    return found
+
+
+def _recount_raw(connection: Connection, feed: str) -> list[Imbalance]:
+    rows = connection.execute(
+        query(f"""
+        with counted as (select batch_id, count(*) as row_count from raw.{feed} group by batch_id)
+        select coalesce(b.batch_id, c.batch_id), coalesce(b.kept_rows, 0), coalesce(c.row_count, 0)
+        from (select batch_id, loaded_rows - retired_rows as kept_rows from ops.batches where feed = %s) as b
+        full join counted as c using (batch_id)
+        where coalesce(b.kept_rows, 0) <> coalesce(c.row_count, 0)
+        """),
+        [feed],
+    ).fetchall()
+    return [Imbalance(row[0], feed, "rows in raw", row[1], row[2]) for row in rows]
+
+
+def _recount_quarantine(connection: Connection) -> list[Imbalance]:
+    rows = connection.execute(
+        """
+        with counted as (
+            select batch_id, feed,
+                count(*) filter (where state = 'open') as open_count,
+                count(*) filter (where state = 'released') as released_count,
+                count(*) filter (where state = 'discarded') as discarded_count
+            from quarantine.rows group by batch_id, feed)
+        select b.batch_id, b.feed, what, expected, found
+        from ops.batches as b left join counted as c using (batch_id)
+        cross join lateral (values
+            ('rows open in quarantine', b.quarantined_rows, coalesce(c.open_count, 0)),
+            ('rows released', b.released_rows, coalesce(c.released_count, 0)),
+            ('rows discarded', b.discarded_rows, coalesce(c.discarded_count, 0))) as t (what, expected, found)
+        where expected <> found
+        """
+    ).fetchall()
+    return [Imbalance(*row) for row in rows]
+
+
+def me() -> str:
+    """Who acts, for the journals: the person at the keyboard."""
+    return os.environ.get("C360_ACTOR") or os.environ.get("SUDO_USER") or os.environ.get("USER") or "unknown"
+
+
+def record_action(connection: Connection, batch_id: int, action: str, count: int, who: str, why: str) -> None:
+    connection.execute(
+        "insert into ops.batch_actions (batch_id, action, row_count, acted_by, because) values (%s, %s, %s, %s, %s)",
+        [batch_id, action, count, who, why],
+    )

@@ -1,0 +1,1 @@
+"""The gates: Great Expectations suites, the rules for rows, and Data Docs."""

@@ -1,0 +1,354 @@
+"""Gates: Great Expectations at the doors between the stages.
+
+:func:`run_suite` judges a data frame or a table of the warehouse with a suite; :class:`LandingGate` judges the rows of
+a batch chunk by chunk, so that a file of any size passes in bounded memory. Either way each expectation leaves one
+row in ``ops.gate_results``, without personal data; :mod:`customer360.gates.data_docs` turns those into Data Docs, off
+the hot path.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import pandas as pd
+
+from customer360 import warehouse
+from customer360.contract.feeds import Feed
+from customer360.contract.records import Chunk
+from customer360.errors import Customer360Error
+from customer360.settings import Settings
+from customer360.warehouse import Connection, Role
+
+Gate = Literal["landing", "raw", "candidate", "marts"]
+Outcome = Literal["passed", "failed", "crashed"]
+
+
+class GateCrashedError(Customer360Error):
+    """An expectation could not be evaluated, so that nothing is known about the data: the line stops."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the warehouse to be judged where it is."""
+
+    schema: str
+    name: str
+    role: Role = "owner"
+
+
+@dataclass(frozen=True)
+class ExpectationOutcome:
+    """What one expectation found at a gate."""
+
+    gate: str
+    suite: str
+    expectation: str
+    column: str | None
+    severity: str
+    outcome: Outcome
+    checked: int | None
+    unexpected: int | None
+    detail: str | None
+    """Row numbers, counts and the expectation's own words; no values of records."""
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """What a suite found."""
+
+    gate: str
+    results: tuple[ExpectationOutcome, ...]
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the line stops: a critical expectation failed, or any could not be evaluated."""
+        return any(
+            result.outcome == "crashed" or (result.outcome == "failed" and result.severity == "critical")
+            for result in self.results
+        )
+
+    @property
+    def failures(self) -> list[ExpectationOutcome]:
+        """Everything that did not pass, the critical first."""
+        failed = [result for result in self.results if result.outcome != "passed"]
+        return sorted(failed, key=lambda result: result.severity != "critical")
+
+    def __str__(self) -> str:
+        if not self.failures:
+            return f"gate {self.gate}: all {len(self.results)} expectations hold"
+        told = "; ".join(f"{result.expectation} ({result.detail})" for result in self.failures[:5])
+        return f"gate {self.gate}: {len(self.failures)} of {len(self.results)} expectations do not hold: {told}"
+
+
+_local = threading.local()
+
+
+def _context() -> Any:
+    """An ephemeral GX context of this thread (contexts are not made to be shared)."""
+    if not hasattr(_local, "context"):
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        # GX says with a warning each time that a result's format is its own; nobody can act on it.
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        _local.context = gx.get_context(mode="ephemeral")
+        _local.context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        asset = _local.context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
+        _local.frames = asset.add_batch_definition_whole_dataframe("whole")
+    return _local.context
+
+
+def _validate_frame(frame: pd.DataFrame, suite: Any) -> Any:
+    _context()
+    return _local.frames.get_batch({"dataframe": frame}).validate(suite, result_format="BASIC")
+
+
+def _validate_table(table: Table, suite: Any, settings: Settings) -> Any:
+    # The process may outlive a restart of the server: connections of the pool are tried before they are used.
+    context = _context()
+    url = warehouse.url(table.role, settings).replace("postgresql://", "postgresql+psycopg2://", 1)
+    timeout = f"statement_timeout={settings.gate_timeout_seconds * 1000}"
+    url += f"{'&' if '?' in url else '?'}options={quote(f'-c {timeout} -c {warehouse.NO_MERGE_JOIN}')}"
+    name = f"{table.role} {hash(url)}"
+    source = context.data_sources.all().get(name) or context.data_sources.add_postgres(
+        name, connection_string=url, kwargs={"pool_pre_ping": True}
+    )
+    known = f"{table.schema}.{table.name}"
+    assets = {asset.name: asset for asset in source.assets}
+    asset = assets.get(known) or source.add_table_asset(known, table_name=table.name, schema_name=table.schema)
+    whole = {one.name: one for one in asset.batch_definitions}.get("whole") or asset.add_batch_definition_whole_table(
+        "whole"
+    )
+    return whole.get_batch().validate(suite, result_format="BASIC")
+
+
+def run_suite(
+    gate: Gate,
+    suite: Any,
+    batch: pd.DataFrame | Table,
+    *,
+    settings: Settings,
+    run_id: int | None = None,
+    batch_id: int | None = None,
+    connection: Connection | None = None,
+) -> GateOutcome:
+    """Judge a frame or a table, and record what each expectation found.
+
+    Args:
+        suite: a GX ExpectationSuite, as the modules in expectations/ make it.
+        connection: where to record; by default a connection of the loader's own, committed at once.
+    """
+    validated = _validate_table(batch, suite, settings) if isinstance(batch, Table) else _validate_frame(batch, suite)
+    outcome = GateOutcome(gate, tuple(_outcome_of(gate, suite.name, result) for result in validated.results))
+    if connection is not None:
+        record(connection, outcome.results, run_id=run_id, batch_id=batch_id)
+    else:
+        with warehouse.connect("loader", settings) as own:
+            record(own, outcome.results, run_id=run_id, batch_id=batch_id)
+    return outcome
+
+
+def _outcome_of(gate: str, suite: str, result: Any) -> ExpectationOutcome:
+    configuration = result.expectation_config
+    found = result.result or {}
+    crash = _exception_of(result)
+    outcome: Outcome = "crashed" if crash else "passed" if result.success else "failed"
+    unexpected = found.get("unexpected_count")
+    if crash:
+        detail: str | None = crash
+    else:
+        parts = [configuration.description or ""]
+        observed = found.get("observed_value")
+        if outcome == "failed" and isinstance(observed, int | float) and not isinstance(observed, bool):
+            parts.append(f"observed {observed:,}")
+        if outcome == "failed" and unexpected:
+            parts.append(f"{unexpected:,} of {found.get('element_count') or 0:,} do not")
+        detail = ": ".join(part for part in parts if part) or None
+    return ExpectationOutcome(
+        gate=gate,
+        suite=suite,
+        expectation=configuration.type,
+        column=_subject(configuration.kwargs),
+        severity=_severity(configuration),
+        outcome=outcome,
+        checked=found.get("element_count"),
+        unexpected=unexpected,
+        detail=detail,
+    )
+
+
+def _severity(configuration: Any) -> str:
+    severity = getattr(configuration, "severity", None) or "critical"
+    return str(getattr(severity, "value", severity))
+
+
+def _subject(arguments: dict[str, Any]) -> str | None:
+    column = arguments.get("column") or arguments.get("column_A")
+    return f"{column}[].{arguments['element']}" if arguments.get("element") else column
+
+
+def _exception_of(result: Any) -> str:
+    """The kind of an exception that GX caught. Its message may quote data and is left out."""
+    info = result.exception_info or {}
+    candidates: Iterable[Any] = [info] if "raised_exception" in info else info.values()
+    for one in candidates:
+        if isinstance(one, dict) and one.get("raised_exception"):
+            text = (one.get("exception_traceback") or "").strip().rsplit("\n", 1)[-1]
+            return f"could not be evaluated: {text.split(':', 1)[0] or 'an exception'}"
+    return ""
+
+
+def record(
+    connection: Connection,
+    results: Iterable[ExpectationOutcome],
+    *,
+    run_id: int | None = None,
+    batch_id: int | None = None,
+) -> None:
+    """Write results to ``ops.gate_results`` in one statement; the caller commits."""
+    rows = list(results)
+    connection.execute(
+        """
+        insert into ops.gate_results (gate, suite, expectation, column_name, severity, outcome, run_id, batch_id,
+                                      checked_count, unexpected_count, detail)
+        select gate, suite, expectation, column_name, severity, outcome, %s, %s, checked, unexpected, detail
+        from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
+                    %s::text[])
+             as t (gate, suite, expectation, column_name, severity, outcome, checked, unexpected, detail)
+        """,
+        [
+            run_id,
+            batch_id,
+            [row.gate for row in rows],
+            [row.suite for row in rows],
+            [row.expectation for row in rows],
+            [row.column for row in rows],
+            [row.severity for row in rows],
+            [row.outcome for row in rows],
+            [row.checked for row in rows],
+            [row.unexpected for row in rows],
+            [row.detail for row in rows],
+        ],
+    )
+
+
+# --- the landing gate ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a row stepped aside."""
+
+    rule: str
+    field: str
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        """For ``quarantine.rows.reasons``."""
+        return {"rule": self.rule, "field": self.field, "message": self.message}
+
+
+@dataclass
+class _Tally:
+    expectation: Any
+    unexpected: int = 0
+    first_rows: list[int] = field(default_factory=list)
+
+
+@cache
+def landing_suite(feed: str) -> Any:
+    """The suite of a feed's landing gate, made once per process."""
+    return import_module(f"expectations.landing.{feed}").suite()
+
+
+class LandingGate:
+    """Judges the rows of one batch, chunk by chunk."""
+
+    def __init__(self, feed: Feed, landed_at: datetime) -> None:
+        self._suite = landing_suite(feed.name)
+        self._landed_at = landed_at
+        self._tallies = [_Tally(expectation) for expectation in self._suite.expectations]
+        self._by_id = {tally.expectation.id: tally for tally in self._tallies}
+        self._checked = 0
+
+    def check(self, chunk: Chunk) -> dict[int, list[Reason]]:
+        """The rows of a chunk that must step aside, each with all its reasons in the order of the suite.
+
+        Raises:
+            GateCrashedError: an expectation could not be evaluated.
+        """
+        from customer360.gates.row_rules import frame_of
+
+        validated = _validate_frame(frame_of(chunk, self._landed_at), self._suite)
+        reasons: dict[int, list[Reason]] = {}
+        for tally, result in zip(self._tallies, self._in_order(validated.results), strict=True):
+            if crash := _exception_of(result):
+                raise GateCrashedError(
+                    f"The expectation {tally.expectation.description!r} {crash}.",
+                    "The batch stays where it is. Correct the expectation, then run `c360 run`.",
+                )
+            if result.success:
+                continue
+            rows = result.result["unexpected_index_list"]
+            tally.unexpected += result.result["unexpected_count"]
+            tally.first_rows.extend(int(chunk.row_numbers[row]) for row in rows[: 5 - len(tally.first_rows)])
+            if _severity(tally.expectation) == "critical":
+                for row in rows:
+                    expectation = tally.expectation
+                    message = expectation.explain(chunk, row)
+                    reasons.setdefault(row, []).append(Reason(expectation.rule, expectation.subject, message))
+        self._checked += len(chunk)
+        return reasons
+
+    def _in_order(self, results: list[Any]) -> list[Any]:
+        """GX puts expectations that failed early first; the order of the suite tells reasons alike every time."""
+        by_key: dict[str, list[Any]] = {}
+        for result in results:
+            by_key.setdefault(_key(result.expectation_config), []).append(result)
+        return [by_key[_key(tally.expectation.configuration)].pop(0) for tally in self._tallies]
+
+    def results(self) -> list[ExpectationOutcome]:
+        """What each expectation found in the whole batch so far."""
+        outcomes = []
+        for tally in self._tallies:
+            expectation = tally.expectation
+            detail = expectation.description or ""
+            if tally.unexpected:
+                rows = ", ".join(map(str, tally.first_rows))
+                detail += f": {tally.unexpected:,} do not" + (
+                    f" (rows {rows}{'…' * (tally.unexpected > 5)})" if rows else ""
+                )
+            outcomes.append(
+                ExpectationOutcome(
+                    gate="landing",
+                    suite=self._suite.name,
+                    expectation=expectation.expectation_type,
+                    column=expectation.subject or None,
+                    severity=_severity(expectation),
+                    outcome="failed" if tally.unexpected else "passed",
+                    checked=self._checked,
+                    unexpected=tally.unexpected,
+                    detail=detail or None,
+                )
+            )
+        return outcomes
+
+
+def _key(configuration: Any) -> str:
+    return f"{configuration.type} {sorted((k, str(v)) for k, v in configuration.kwargs.items() if k != 'batch_id')}"
+
+
+def build_data_docs(settings: Settings) -> Path:
+    """Make the Data Docs site anew if a gate found something since; returns its first page (about a second)."""
+    from customer360.gates import data_docs
+
+    return data_docs.build_data_docs(settings)

@@ -1,0 +1,1 @@
+"""dbt: which models there are, how they are run, and a fingerprint of what the tables come from."""

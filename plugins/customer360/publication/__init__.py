@@ -1,0 +1,1 @@
+"""From loaded batches to published tables: write, audit, publish; the daily pass; retention; proof."""

@@ -1,0 +1,71 @@
+"""docs/feeds.md: the front door's contract for producers, from the feeds and the landing expectations."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from customer360.contract.feeds import FEEDS, Feed, Field
+
+_COMMON = """# The feeds
+
+What a producer may land, field by field. A shop converts its own export to this once. The contract is frozen for additions only.
+
+## Rules for every file
+
+- A file is a **batch**: it is never changed. A correction arrives in a later file.
+- It lands at `<landing>/<feed>/<name>`, or in `<landing>/<feed>/history/` if it brings in the past (a backfill). Write it elsewhere and
+  rename it in, or write `<name>.part` and rename: dot-files and `.part` are never read. `c360 land FEED FILE…` does that.
+- Formats: JSON Lines (`.jsonl`), CSV with a header (`.csv`; comma, semicolon or tab; `items` and `refunds` hold JSON text), each also gzipped
+  (`.gz`), and Parquet (`.parquet`). Text is UTF-8. The same records mean the same in every format.
+- A record is one **version** of one order, session or ticket: whenever it changes it is sent again, whole. The greatest `updated_at` wins,
+  whatever the order of arrival.
+- Times are ISO 8601 with an offset. A time without one is quarantined: we do not guess zones.
+- Money is decimal text or a number with at most four decimals. It is never a float inside.
+- Unknown fields are kept, counted and reported once. A missing required column refuses the whole file; a bad row steps aside with every
+  reason it has (`c360 quarantine list`), and the good rows go on.
+"""
+
+# Said by the field table already.
+_SAID_BY_THE_TABLE = {"readable", "required", "choice", "length", "unknown_field", "not_empty"}
+
+
+def feeds_page() -> str:
+    """The page: common rules, then for each feed its fields and the rules between them with their reasons."""
+    return "\n".join([_COMMON, *(_feed(feed) for feed in FEEDS.values())])
+
+
+def _feed(feed: Feed) -> str:
+    lines = [
+        f"## {feed.name}",
+        "",
+        f"Identified by `{feed.id_field}`.",
+        "",
+        "| field | type | required | values |",
+        "|---|---|---|---|",
+    ]
+    lines += [_row(field) for field in feed.fields]
+    for field in feed.fields:
+        if field.elements:
+            lines += [
+                "",
+                f"An element of `{field.name}`:",
+                "",
+                "| field | type | required | values |",
+                "|---|---|---|---|",
+            ]
+            lines += [_row(element) for element in field.elements]
+    lines += ["", "Rules between fields, and why:", ""]
+    suite = import_module(f"expectations.landing.{feed.name}").suite()
+    for expectation in suite.expectations:
+        if getattr(expectation, "rule", "") not in _SAID_BY_THE_TABLE:
+            lines.append(f"- {expectation.description}. {expectation.notes}")
+    return "\n".join([*lines, ""])
+
+
+def _row(field: Field) -> str:
+    few = len(field.choices) <= 12
+    values = ", ".join(field.choices) if few else f"{len(field.choices)} codes"
+    if field.max_length:
+        values = f"at most {field.max_length} characters"
+    personal = " (personal: masked wherever it is shown)" if field.is_personal else ""
+    return f"| `{field.name}` | {field.kind} | {'yes' if field.required else 'no'} | {values}{personal} |"

@@ -1,0 +1,1 @@
+"""The processes of an installation: embedded server, Airflow, monitor; how they are configured and reached."""
