@@ -168,6 +168,11 @@ class Settings:
         900,
         "A query of a gate that takes longer is ended; the expectation could not judge, and nothing is published.",
     )
+    source_memory_mb: int = _setting(
+        "C360_SOURCE_MEMORY_MB",
+        1024,
+        "Memory in MB that the conversion of a vendor's export may use; beyond that it spills to C360_HOME.",
+    )
     load_lease_seconds: float = _setting(
         "C360_LOAD_LEASE_SECONDS",
         300.0,

@@ -17,12 +17,14 @@ def register(app: typer.Typer) -> None:
         quarantine,
         report,
         sample,
+        sources,
         stack,
         warehouse,
     )
 
     warehouse.register(app)
     front_door.register(app)
+    sources.register(app)
     build.register(app)
     quarantine.register(app)
     stack.register(app)

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
+from customer360.contract.feeds import FEEDS
 from customer360.errors import Customer360Error
 from customer360.sources.declaration import Source, SourceError
 from customer360.sources.input_files import InputFile, SourceFileError, check, loosely
@@ -32,7 +34,7 @@ _NAMED = 5
 """Numbers of records that an error names."""
 _KEPT_ASIDE = 20
 """Numbers of set-aside records that the ledger keeps per reason: enough to look them up."""
-_AHEAD_OF_CONTRACT = re.compile(r"source|deleted|consent_\w+")
+_AHEAD_OF_CONTRACT = {"source", "deleted", "contact_preferences"}
 """Columns that a SELECT may give before the contract has them; they count from the day on that it does."""
 _INEXACT = re.compile(r"\b(DOUBLE|FLOAT|U?HUGEINT)\b")  # Parquet keeps a HUGEINT as DOUBLE
 
@@ -76,7 +78,9 @@ class Conversion:
     """Columns of the file that the source does not read."""
     exported_at: datetime
     output: Path = field(compare=False)
-    """The records as Parquet, in the order of the file, with the column ``record_number``."""
+    """The records as Parquet, in the order of the file."""
+    record_numbers: np.ndarray = field(compare=False, repr=False)
+    """Of each record of the output, its number in the file."""
     output_hash: str = ""
 
     @property
@@ -113,6 +117,9 @@ def convert(
             f"copy (select {listed} from converted where outcome = '{RECORD}' order by record_number) "
             f"to '{output}' (format parquet, compression snappy, row_group_size {ROW_GROUP_ROWS})"
         )
+        numbers = connection.execute(
+            f"select record_number from converted where outcome = '{RECORD}' order by record_number"
+        ).fetchnumpy()["record_number"]
         defaults = _defaults(connection, types)
     with output.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -129,6 +136,7 @@ def convert(
         unknown_columns=unknown_columns(source, file),
         exported_at=exported_at,
         output=output,
+        record_numbers=np.asarray(numbers, np.int64),
         output_hash=digest,
     )
 
@@ -243,6 +251,30 @@ def _csv_input(source: Source, file: InputFile) -> str:
     )
 
 
+def structure_of(file: InputFile, folder: Path) -> dict[str, Any]:
+    """The columns that a file has, with a type for each: for the draft of a source.
+
+    Every scalar is text, so that nothing is lost; what is an object or an array stays one.
+    """
+    if file.shape == "csv":
+        return dict.fromkeys(file.names, "VARCHAR")
+    like = Source("draft", 1, FEEDS["orders"], "", "draft", (file.shape,), {"_": "VARCHAR"}, (), "", folder)
+    with opened(like, file, folder, namespace="draft", exported_at=datetime.now(UTC)) as connection:
+        found = connection.execute(
+            "select json_group_structure(original)::varchar from (select original from input limit 1000)"
+        ).fetchone()
+    structure = json.loads(found[0]) if found and found[0] else {}
+    return {name: _as_text(kind) for name, kind in structure.items()} if isinstance(structure, dict) else {}
+
+
+def _as_text(kind: Any) -> Any:
+    if isinstance(kind, list):
+        return [_as_text(kind[0])] if kind else "JSON"
+    if isinstance(kind, dict):
+        return {name: _as_text(inner) for name, inner in kind.items()} or "JSON"
+    return "JSON" if kind == "JSON" else "VARCHAR"
+
+
 # --- running and accounting ------------------------------------------------------------------------------------------
 
 
@@ -336,7 +368,7 @@ def _account(connection: duckdb.DuckDBPyConnection, source: Source, input_record
             tally.asides[reason] = {"count": count, "first": first}
         else:
             raise ConversionError(
-                f"{source.path.name} gives {count:,} records the outcome {outcome!r}, the first is record {first[0]:,}.",
+                f"{source.path.name} gives {count:,} records the outcome {outcome!r}, first number {first[0]:,}.",
                 f"An outcome is '{RECORD}', '{CONTINUATION}' or '{ASIDE}: reason'.",
             )
     return tally
@@ -345,7 +377,8 @@ def _account(connection: duckdb.DuckDBPyConnection, source: Source, input_record
 def _differing(connection: duckdb.DuckDBPyConnection) -> str:
     """The records that are missing or given more than once, the first of them by number."""
     missing = connection.execute(
-        "select count(*), list_sort(min(record_number, ?)) from input anti join converted using (record_number)", [_NAMED]
+        "select count(*), list_sort(min(record_number, ?)) from input anti join converted using (record_number)",
+        [_NAMED],
     ).fetchone()
     twice = connection.execute(
         "select count(*), list_sort(min(record_number, ?)) from (select record_number from converted "
@@ -363,11 +396,11 @@ def _differing(connection: duckdb.DuckDBPyConnection) -> str:
 def _output_columns(source: Source, types: dict[str, str], namespace: str) -> list[str]:
     """What the gate gets of the SELECT's columns."""
     known = source.feed.by_name
-    listed = ["record_number"]
+    listed = []
     for name in types:
         if name in {"record_number", "outcome", "defaults"}:
             continue
-        if name not in known and _AHEAD_OF_CONTRACT.fullmatch(name):
+        if name not in known and name in _AHEAD_OF_CONTRACT:
             continue
         if name == "customer_id" and "source" not in known and source.feed.name != "orders":
             continue  # without namespaces another system's ids would be taken for the shop's

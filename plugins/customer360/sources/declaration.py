@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
+from customer360.contract.feeds import FEEDS, Feed
 from customer360.errors import Customer360Error
-from customer360.feeds import FEEDS, Feed
 from customer360.settings import PROJECT_ROOT, Settings
 
 SHIPPED = PROJECT_ROOT / "sources"
@@ -84,17 +84,28 @@ class Source:
         return json.dumps(self.columns)
 
 
+def paths(settings: Settings) -> list[Path]:
+    """The files of every source of this installation: the product's, and its own in their place."""
+    found = {path.stem: path for folder in (SHIPPED, own_folder(settings)) for path in sorted(folder.glob("*.sql"))}
+    return [found[name] for name in sorted(found)]
+
+
+def own_folder(settings: Settings) -> Path:
+    """Where an installation keeps its own sources."""
+    return settings.home / "sources"
+
+
 def catalogue(settings: Settings) -> dict[str, Source]:
     """Every source of this installation, by name; its own take the place of the product's.
 
     Raises:
         SourceError: a file's header is wrong.
     """
-    found: dict[str, Source] = {}
-    for folder, is_own in ((SHIPPED, False), (settings.home / "sources", True)):
-        for path in sorted(folder.glob("*.sql")):
-            found[path.stem] = read(path, is_own=is_own)
-    return dict(sorted(found.items()))
+    return {path.stem: _of(settings, path) for path in paths(settings)}
+
+
+def _of(settings: Settings, path: Path) -> Source:
+    return read(path, is_own=path.parent == own_folder(settings))
 
 
 def source_named(settings: Settings, name: str) -> Source:
@@ -103,11 +114,10 @@ def source_named(settings: Settings, name: str) -> Source:
     Raises:
         SourceError: there is none of that name, or its file is wrong.
     """
-    for folder, is_own in ((settings.home / "sources", True), (SHIPPED, False)):
-        path = folder / f"{name}.sql"
-        if _NAME.fullmatch(name) and path.is_file():
-            return read(path, is_own=is_own)
-    names = ", ".join(catalogue(settings))
+    for path in paths(settings):
+        if path.stem == name:
+            return _of(settings, path)
+    names = ", ".join(path.stem for path in paths(settings))
     raise SourceError(f"There is no source {name!r}.", f"Choose one of: {names}; `c360 source new` begins another.")
 
 
@@ -137,6 +147,20 @@ def checked_namespace(text: str) -> str:
         raise SourceError(
             f"{text!r} cannot be the namespace of ids.",
             "Use up to 40 lower-case letters, digits, - and _, the first a letter: shopify-uk.",
+        )
+    return text
+
+
+def checked_name(text: str) -> str:
+    """A source's name as it is.
+
+    Raises:
+        SourceError: it is not made of lower-case letters, digits and ``_``, or is longer than 40 characters.
+    """
+    if not _NAME.fullmatch(text):
+        raise SourceError(
+            f"{text!r} cannot be the name of a source.",
+            "Use up to 40 lower-case letters, digits and _, the first a letter: magento_rest.",
         )
     return text
 
@@ -182,7 +206,9 @@ def read(path: Path, *, is_own: bool = False) -> Source:
     if unlisted := [name for name in header["needs"] if name not in columns]:
         raise wrong(f"it needs {', '.join(unlisted)}, not among its columns")
     if _INEXACT.search(_without_comments(match["select"])):
-        raise wrong("its SELECT names a binary floating-point type; money and ids would lose digits: use DECIMAL or text")
+        raise wrong(
+            "its SELECT names a binary floating-point type; money and ids would lose digits: use DECIMAL or text"
+        )
     return Source(
         name=path.stem,
         version=header["version"],

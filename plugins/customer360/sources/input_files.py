@@ -263,7 +263,7 @@ def _is_one_line(start: bytes) -> bool:
     return True
 
 
-def _decoded(decoder: msgspec.json.Decoder, data: bytes, what: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+def _decoded(decoder: msgspec.json.Decoder, data: bytes, what: str):  # type: ignore[no-untyped-def]
     try:
         return decoder.decode(data)
     except (msgspec.DecodeError, RecursionError) as error:
