@@ -47,6 +47,12 @@ MACROS = """
     create macro instant(text) as try_cast(text as timestamptz);
     create macro amount(text) as try_cast(text as decimal(28, 8));
     create macro money(value) as cast(round(value, 4) as decimal(24, 4))::varchar;
+    create macro divided(a, b) as cast(
+        cast(
+            (cast(a * 1000000 as hugeint) * 1000000 + cast(b * 1000000 as hugeint) // 2) // cast(b * 1000000 as hugeint)
+            as decimal(24, 0)
+        ) * cast('0.000001' as decimal(7, 6)) as decimal(28, 6)
+    );
     create macro filled(text) as nullif(trim(text), '');
     create macro without_query(url) as regexp_replace(url, '[?#].*$', '');
     create macro query_value(url, name) as

@@ -235,7 +235,10 @@ _BREAKS = re.compile(rb"[\r\n]+")
 
 
 def _prepare_json(text: _Text, folder: Path, sources: list[Source]) -> InputFile:
-    lists = {source.records: set(source.beside) for source in sources if source.records}
+    lists: dict[str, set[str]] = {}
+    for source in sources:
+        if source.records:
+            lists.setdefault(source.records, set()).update(source.beside)
     with _Records(folder, lists) as records:
         start = text.start.lstrip()
         if start.startswith(b"["):
