@@ -28,10 +28,11 @@ ignores: [
 with parameters as (
     select
         *,
-        map_from_entries(list_distinct(list_transform(coalesce(event_params, []), lambda p: {
-            'k': p.key,
-            'v': coalesce(p.value.string_value, p.value.int_value, p.value.double_value, p.value.float_value)
-        }))) as parameter
+        list_filter(event_params, lambda p: p.key = 'ga_session_id')[1].value as session,
+        list_filter(event_params, lambda p: p.key = 'page_location')[1].value.string_value as page_location,
+        list_filter(event_params, lambda p: p.key = 'page_referrer')[1].value.string_value as page_referrer,
+        list_filter(event_params, lambda p: p.key = 'transaction_id')[1].value as transaction,
+        list_filter(event_params, lambda p: p.key = 'engagement_time_msec')[1].value.int_value as engaged
     from input
 ),
 
@@ -40,23 +41,23 @@ events as (
         record_number,
         make_timestamp(event_timestamp) as occurred_at,
         user_pseudo_id as anonymous_id,
-        user_pseudo_id || '.' || parameter['ga_session_id'] as session_id,
+        user_pseudo_id || '.' || coalesce(session.int_value, session.string_value) as session_id,
         event_name,
-        parameter['page_location'] as page_url,
-        parameter['page_referrer'] as referrer,
-        coalesce(collected_traffic_source.manual_source, query_value(parameter['page_location'], 'utm_source'))
+        page_location as page_url,
+        page_referrer as referrer,
+        coalesce(collected_traffic_source.manual_source, query_value(page_location, 'utm_source'))
             as utm_source,
-        coalesce(collected_traffic_source.manual_medium, query_value(parameter['page_location'], 'utm_medium'))
+        coalesce(collected_traffic_source.manual_medium, query_value(page_location, 'utm_medium'))
             as utm_medium,
         coalesce(
-            collected_traffic_source.manual_campaign_name, query_value(parameter['page_location'], 'utm_campaign')
+            collected_traffic_source.manual_campaign_name, query_value(page_location, 'utm_campaign')
         ) as utm_campaign,
         filled(user_id) as customer_id,
         case
             when event_name in ('purchase', 'in_app_purchase')
-                then nullif(coalesce(ecommerce.transaction_id, parameter['transaction_id']), '(not set)')
+                then nullif(coalesce(ecommerce.transaction_id, transaction.string_value, transaction.int_value), '(not set)')
         end as order_id,
-        try_cast(parameter['engagement_time_msec'] as bigint) as engaged_milliseconds,
+        try_cast(engaged as bigint) as engaged_milliseconds,
         case
             when platform in ('IOS', 'ANDROID') then 'app'
             when lower(device.category) in ('desktop', 'mobile', 'tablet') then lower(device.category)

@@ -119,7 +119,8 @@ def _print(tried: Any, file: Path) -> None:
         say(f"  columns that it does not know: {', '.join(done.unknown_columns)}")
     for reason in tried.reasons.values():
         first = _numbers(reason["first"], reason["count"])
-        say(f"  would go to quarantine, {reason['message']}: {reason['count']:,} ({first})")
+        values = f"; it is {', '.join(reason['values'])}" if reason["values"] else ""
+        say(f"  would go to quarantine, {reason['message']}: {reason['count']:,} ({first}){values}")
     say(f"Next: c360 land --source {source.name} {file}")
 
 

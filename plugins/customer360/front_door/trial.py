@@ -19,7 +19,7 @@ from customer360.sources.input_files import InputFile, SourceFileError, lacking,
 
 Row = dict[str, Any]
 _NUMBERS = 5
-"""Record numbers that are named per reason."""
+"""Record numbers, and values, that are named per reason."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Trial:
     """The first records: as the file has them, and as they would land."""
     quarantined: int
     reasons: dict[str, Row]
-    """Field and rule -> how many records the gate would set aside for it, the first of them, an example."""
+    """Field and rule -> how many records the gate would quarantine for it, the first of them, some of the values."""
 
     def as_json(self) -> Row:
         """Everything that the command prints."""
@@ -103,11 +103,15 @@ def try_file(settings: Settings, path: Path, *, name: str = "", namespace: str =
                 for row, why in judged.items():
                     for reason in why:
                         said = reasons.setdefault(
-                            f"{reason.field}: {reason.rule}", {"count": 0, "first": [], "message": reason.message}
+                            f"{reason.field}: {reason.rule}",
+                            {"count": 0, "first": [], "message": reason.message, "values": []},
                         )
                         said["count"] += 1
                         if len(said["first"]) < _NUMBERS:
                             said["first"].append(int(chunk.row_numbers[row]))
+                        value = json.loads(chunk.record(row)).get(reason.field)
+                        if isinstance(value, str) and value not in said["values"] and len(said["values"]) < _NUMBERS:
+                            said["values"].append(value)
         return Trial(source, done, shown, quarantined, reasons)
 
 

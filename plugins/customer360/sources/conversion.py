@@ -230,6 +230,15 @@ def _input(source: Source, file: InputFile) -> str:
     )
 
 
+def _type(kind: Any) -> str:
+    """A declared type as DuckDB writes it."""
+    if isinstance(kind, list):
+        return f"{_type(kind[0])}[]"
+    if isinstance(kind, dict):
+        return f"struct({', '.join(f'{_quoted(name)} {_type(inner)}' for name, inner in kind.items())})"
+    return str(kind)
+
+
 def _csv_input(source: Source, file: InputFile) -> str:
     places = [f"c{place}" for place in range(len(file.names))]
     types = ", ".join(f"{place}: 'VARCHAR'" for place in places)
@@ -246,8 +255,8 @@ def _csv_input(source: Source, file: InputFile) -> str:
         if isinstance(kind, str):
             fields.append(f"{f'cast({place} as {kind})' if place else f'null::{kind}'} as {_quoted(name)}")
         else:
-            value = f"try_cast({place} as json)" if place else "null::json"
-            fields.append(f"from_json({value}, {_literal(structure)}) as {_quoted(name)}")
+            value = f"from_json(try_cast({place} as json), {_literal(structure)})" if place else f"null::{_type(kind)}"
+            fields.append(f"{value} as {_quoted(name)}")
     original = ", ".join(
         f"{_literal(name)}: {place}" for name, place in dict(zip(file.names, places, strict=True)).items()
     )

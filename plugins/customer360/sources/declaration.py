@@ -207,7 +207,7 @@ def read(path: Path, *, is_own: bool = False) -> Source:
         raise wrong(f"it needs {', '.join(unlisted)}, not among its columns")
     if _INEXACT.search(_without_comments(match["select"])):
         raise wrong(
-            "its SELECT names a binary floating-point type; money and ids would lose digits: use DECIMAL or text"
+            "its SELECT names a binary floating-point type, which loses digits: use DECIMAL or text"
         )
     return Source(
         name=path.stem,

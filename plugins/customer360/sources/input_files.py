@@ -178,7 +178,7 @@ def _prepare_csv(text: _Text, path: Path) -> InputFile:
     if len(names) > MAX_COLUMNS:
         raise SourceFileError(f"it has {len(names):,} columns; more than {MAX_COLUMNS:,} are not read")
     with path.open("wb") as target:
-        count = _count_csv(text.blocks(), target.write)
+        count = _count_csv(text.blocks(), target.write, b"\r\n" if line.endswith(b"\r") else b"\n")
     if count < 2:
         raise SourceFileError("it has a header and no records")
     return InputFile("csv", path, count - 1, names, delimiter)
@@ -198,7 +198,7 @@ def _header(line: str) -> tuple[list[str], str]:
     return [name.strip() or f"column {place}" for place, name in enumerate(best, 1)], found
 
 
-def _count_csv(blocks: Iterable[bytes], write: Callable[[bytes], object]) -> int:
+def _count_csv(blocks: Iterable[bytes], write: Callable[[bytes], object], line_end: bytes = b"\n") -> int:
     """Copy CSV and count its records, the header among them: lines that end outside quotes and are not blank."""
     count, is_quoted, has_content, last = 0, False, False, b""
     for block in blocks:
@@ -220,7 +220,7 @@ def _count_csv(blocks: Iterable[bytes], write: Callable[[bytes], object]) -> int
     if is_quoted:
         raise SourceFileError("a quoted value does not end: the file was cut off", "Fetch the export again.")
     if last != b"\n":
-        write(b"\n")
+        write(line_end)
         count += has_content
     return count
 
