@@ -52,61 +52,76 @@ ignores: [
   Tax 3 Value, Tax 4 Name, Tax 4 Value, Tax 5 Name, Tax 5 Value, Receipt Number, Duties]
 */
 with lines as (
+    -- An order's first line carries its totals; each further line repeats the name and adds one item.
+    select
+        record_number,
+        name,
+        is_first,
+        is_item,
+        max(case when is_first then record_number end)
+            over (order by record_number rows unbounded preceding) as first_number
+    from (
+        select
+            record_number,
+            "Name" as name,
+            coalesce("Financial Status", "Total") is not null as is_first,
+            -- A tip is a line of its own. It stays in the total, but it is no merchandise.
+            amount("Lineitem quantity") > 0
+            and not (filled("Lineitem sku") is null and lower("Lineitem name") in ('tip', 'tips')) as is_item
+        from input
+    )
+),
+
+firsts as (
     select
         *,
-        -- An order's first line carries its totals; each further line repeats the name and adds one item.
-        coalesce("Financial Status", "Total") is not null as is_first,
-        sum(case when coalesce("Financial Status", "Total") is not null then 1 else 0 end)
-            over (order by record_number) as order_number,
-        -- A tip is a line of its own. It stays in the total, but it is no merchandise.
-        amount("Lineitem quantity") > 0
-            and not (filled("Lineitem sku") is null and lower("Lineitem name") in ('tip', 'tips')) as is_item
+        lower(filled("Financial Status")) as financial_status,
+        lower(filled("Source")) as origin,
+        coalesce(filled("Phone"), filled("Billing Phone"), filled("Shipping Phone")) as any_phone,
+        filled("Cancelled at") is not null as is_cancelled,
+        greatest(
+            try_strptime("Created at", '%Y-%m-%d %H:%M:%S %z'),
+            try_strptime("Paid at", '%Y-%m-%d %H:%M:%S %z'),
+            try_strptime("Fulfilled at", '%Y-%m-%d %H:%M:%S %z'),
+            try_strptime("Cancelled at", '%Y-%m-%d %H:%M:%S %z')
+        ) as last_known
     from input
+    where coalesce("Financial Status", "Total") is not null
+),
+
+owned as (
+    select
+        lines.record_number,
+        lines.is_first,
+        lines.is_item,
+        orders.record_number as order_number
+    from lines
+    left join lines as orders on lines.first_number = orders.record_number and lines.name = orders.name
 ),
 
 grouped as (
     select
-        order_number,
-        "Name" as name,
-        bool_or(is_first) as has_first,
+        owned.order_number,
         list({
-            'sku': coalesce(filled("Lineitem sku"), filled("Lineitem name"), 'unknown'),
-            'category': case when "Lineitem name" ilike '%gift card%' then 'gift card' end,
-            'brand': filled("Vendor"),
-            'quantity': "Lineitem quantity",
-            'unit_price': "Lineitem price",
-            'list_price': case when amount("Lineitem compare at price") > 0 then "Lineitem compare at price" end,
-            'discount_amount': "Lineitem discount"
-        } order by record_number) filter (where is_item) as items
-    from lines
-    group by order_number, "Name"
-),
-
-orders as (
-    select
-        lines.*,
-        grouped.items,
-        coalesce(grouped.has_first, false) as has_first,
-        lower(filled(lines."Financial Status")) as financial_status,
-        lower(filled(lines."Source")) as origin,
-        coalesce(filled(lines."Phone"), filled(lines."Billing Phone"), filled(lines."Shipping Phone")) as any_phone,
-        time_of(lines."Created at", '%Y-%m-%d %H:%M:%S %z') as created_at,
-        time_of(lines."Cancelled at", '%Y-%m-%d %H:%M:%S %z') as cancelled_at,
-        greatest(
-            try_strptime(lines."Created at", '%Y-%m-%d %H:%M:%S %z'),
-            try_strptime(lines."Paid at", '%Y-%m-%d %H:%M:%S %z'),
-            try_strptime(lines."Fulfilled at", '%Y-%m-%d %H:%M:%S %z'),
-            try_strptime(lines."Cancelled at", '%Y-%m-%d %H:%M:%S %z')
-        ) as last_known
-    from lines
-    left join grouped on lines.order_number = grouped.order_number and lines."Name" = grouped.name
+            'sku': coalesce(filled(lines."Lineitem sku"), filled(lines."Lineitem name"), 'unknown'),
+            'category': case when lines."Lineitem name" ilike '%gift card%' then 'gift card' end,
+            'brand': filled(lines."Vendor"),
+            'quantity': lines."Lineitem quantity",
+            'unit_price': lines."Lineitem price",
+            'list_price': case
+                when amount(lines."Lineitem compare at price") > 0 then lines."Lineitem compare at price"
+            end,
+            'discount_amount': lines."Lineitem discount"
+        } order by owned.record_number) as items
+    from owned
+    inner join input as lines on owned.record_number = lines.record_number
+    where owned.is_item and owned.order_number is not null
+    group by owned.order_number
 )
 
 select
-    record_number,
+    firsts.record_number,
     case
-        when not is_first and has_first then 'continuation'
-        when not is_first then 'aside: a further line of an order whose first line is missing'
         when filled("Id") is not null and not regexp_full_match("Id", '\d+')
             then 'aside: its Id was changed by a spreadsheet program'
         when "Payment Method" ilike '%bogus%' then 'aside: a test order'
@@ -121,9 +136,9 @@ select
     ] as defaults,
     coalesce(filled("Id"), "Name") as order_id,
     time_text(greatest(exported_at()::timestamptz, last_known)) as updated_at,
-    created_at as ordered_at,
+    time_of("Created at", '%Y-%m-%d %H:%M:%S %z') as ordered_at,
     case
-        when cancelled_at is not null or financial_status = 'voided' then 'cancelled'
+        when is_cancelled or financial_status = 'voided' then 'cancelled'
         when financial_status = 'refunded' then 'returned'
         when financial_status not in (
             'paid', 'partially_paid', 'partially_refunded', 'pending', 'authorized', 'unpaid', 'expired'
@@ -139,7 +154,7 @@ select
     "Taxes" as tax_amount,
     filled("Email") as email,
     any_phone as phone,
-    items,
+    grouped.items,
     case when amount("Refunded Amount") > 0 then [{
         'refund_id': coalesce(filled("Id"), "Name") || '-refunded',
         'refunded_at': time_text(last_known),
@@ -156,4 +171,14 @@ select
     "Discount Code" as coupon_code,
     upper(coalesce(filled("Shipping Country"), filled("Billing Country"))) as country,
     coalesce(filled("Shipping Province"), filled("Billing Province")) as region
-from orders
+from firsts
+left join grouped on firsts.record_number = grouped.order_number
+union all by name
+select
+    record_number,
+    case
+        when order_number is not null then 'continuation'
+        else 'aside: a further line of an order whose first line is missing'
+    end as outcome
+from owned
+where not is_first

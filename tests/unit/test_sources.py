@@ -285,7 +285,7 @@ def test_duckdb_reaches_nothing_but_the_prepared_files(tmp_path: Path, statement
         source_files.prepared(settings, "t.jsonl", io.BytesIO(jsonl(sale(1))), [source]) as (file, folder),
         opened(source, file, folder, namespace="till", exported_at=EXPORTED_AT) as connection,
     ):
-        assert connection.execute("select count(*) from input").fetchone() == (1,)
+        assert connection.execute("select count(*) from read_input").fetchone() == (1,)
         with pytest.raises(duckdb.Error):
             connection.execute(statement.format(outside=outside)).fetchall()
 

@@ -116,7 +116,8 @@ def convert(
     check(source, file)
     output = folder / "converted.parquet"
     with opened(source, file, folder, namespace=namespace, exported_at=exported_at, memory_mb=memory_mb) as connection:
-        types = _run(connection, source)
+        _run(connection, source)
+        types = _types(connection, source)
         tally = _account(connection, source, file.record_count)
         listed = ", ".join(_output_columns(source, types, namespace))
         connection.execute(
@@ -163,7 +164,7 @@ def opened(
     exported_at: datetime,
     memory_mb: int = MEMORY_MB,
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB with the view ``input`` over a file, a view for each list beside it, and the macros; then locked."""
+    """DuckDB, locked, with the macros and views: ``read_input``, ``originals`` and the lists beside the records."""
     spill = folder / "spill"
     connection = duckdb.connect(
         config={
@@ -178,6 +179,7 @@ def opened(
     )
     try:
         connection.execute("set TimeZone = 'UTC'")
+        connection.execute("set enable_progress_bar = false")
         connection.execute("set python_enable_replacements = false")
         connection.execute(f"set allowed_directories = ['{folder}/']")
         connection.execute("set enable_external_access = false")
@@ -188,7 +190,8 @@ def opened(
         connection.execute(f"create macro namespace() as {_literal(namespace)}")
         moment = exported_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         connection.execute(f"create macro exported_at() as {_literal(moment)}")
-        connection.execute(f"create view input as {_input(source, file)}")
+        connection.execute(f"create view read_input as {_input(source, file)}")
+        connection.execute("create view originals as select record_number, original from read_input")
         for name, path in file.beside.items():
             connection.execute(
                 f'create view "{name}" as select json as record from '
@@ -276,7 +279,7 @@ def structure_of(file: InputFile, folder: Path) -> dict[str, Any]:
     like = Source("draft", 1, FEEDS["orders"], "", "draft", (file.shape,), {"_": "VARCHAR"}, (), "", folder)
     with opened(like, file, folder, namespace="draft", exported_at=datetime.now(UTC)) as connection:
         found = connection.execute(
-            "select json_group_structure(original)::varchar from (select original from input limit 1000)"
+            "select json_group_structure(original)::varchar from (select original from originals limit 1000)"
         ).fetchone()
     structure = json.loads(found[0]) if found and found[0] else {}
     return {name: _as_text(kind) for name, kind in structure.items()} if isinstance(structure, dict) else {}
@@ -293,13 +296,31 @@ def _as_text(kind: Any) -> Any:
 # --- running and accounting ------------------------------------------------------------------------------------------
 
 
-def _run(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
-    """Run the SELECT into the table ``converted``; returns its columns with their types."""
+def _run(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Run the SELECT over the table ``input`` into the table ``converted``.
+
+    The input is read into a table of typed columns first: a SELECT may refer to it many times, and the text of a
+    record is parsed once.
+    """
     try:
-        described = connection.execute(f"describe {source.select}").fetchall()
+        connection.execute("create temp table input as select * exclude (original) from read_input")
+    except duckdb.Error as error:
+        raise SourceFileError(_plain(error), "Fetch the export again; `c360 source try FILE` shows more.") from error
+    try:
+        connection.execute(f"create temp table converted as {source.select}")
+    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+        raise SourceFileError(_plain(error), "Fetch the export again; `c360 source try FILE` shows more.") from error
     except duckdb.Error as error:
         raise _wrong_select(source, error) from error
-    types = {name: kind for name, kind, *_ in described}
+
+
+def _types(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str]:
+    """The columns that the SELECT gave, with their types.
+
+    Raises:
+        SourceError: it does not give what it must, or a binary number.
+    """
+    types = {name: kind for name, kind, *_ in connection.execute("describe converted").fetchall()}
     for name in ("record_number", "outcome"):
         if name not in types:
             raise SourceError(
@@ -312,12 +333,6 @@ def _run(connection: duckdb.DuckDBPyConnection, source: Source) -> dict[str, str
             f"{source.path.name}: {', '.join(inexact)} would be binary floating-point numbers, which lose digits.",
             "Cast to DECIMAL(18, 4), or pass the text on.",
         )
-    try:
-        connection.execute(f"create temp table converted as {source.select}")
-    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-        raise SourceFileError(_plain(error), "Fetch the export again; `c360 source try FILE` shows more.") from error
-    except duckdb.Error as error:
-        raise _wrong_select(source, error) from error
     return types
 
 
@@ -329,6 +344,9 @@ def _wrong_select(source: Source, error: duckdb.Error) -> SourceError:
 def _plain(error: duckdb.Error) -> str:
     """What is wrong with the file, without the values that DuckDB quotes from it."""
     text = str(error)
+    if "Malformed JSON" in text:
+        found = re.search(r"in line (\d+)|in record/value (\d+)", text)
+        return f"line {int(found[1] or found[2]):,} is not valid JSON" if found else "it is not valid JSON"
     line = re.search(r"Line: (\d+)", text)
     where = f"line {int(line[1]):,}" if line else "a record"
     if "unicode" in text.lower() or "utf-8" in text.lower():

@@ -6,6 +6,7 @@ The count is made here, in Python, from the bytes: what DuckDB read is checked a
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -247,10 +248,8 @@ def _prepare_json(text: _Text, folder: Path, sources: list[Source]) -> InputFile
         elif not _is_one_line(start):
             records.add(text.whole())
         else:
-            for number, line in enumerate(_lines(text.blocks()), 1):
-                if line.strip():
-                    _decoded(_ANY, line, f"line {number:,}")
-                    records.add(line)
+            for block in _whole_lines(text.blocks()):
+                records.add_lines(block)
     if not records.count:
         raise SourceFileError("it holds no records")
     return InputFile("json", records.path, records.count, list(records.names), beside=records.beside)
@@ -273,15 +272,28 @@ def _decoded(decoder: msgspec.json.Decoder, data: bytes, what: str):  # type: ig
         raise SourceFileError(f"{what} is not valid JSON", "Fetch the export again; it may be cut off.") from error
 
 
-def _lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Blocks that end with a line."""
     rest = b""
     for block in blocks:
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield rest + block[:end]
+            rest = block[end:]
+        else:
+            rest += block
         if len(rest) > MAX_RECORD_BYTES:
             raise SourceFileError(f"a line is longer than {MAX_RECORD_BYTES >> 20} MB")
-        yield from lines
-    yield rest
+    if rest:
+        yield rest + b"\n"
+
+
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*(?=\n)")
+
+
+def _count_lines(block: bytes) -> int:
+    """Lines of a block that are not blank."""
+    return block.count(b"\n") - len(_BLANK_LINE.findall(b"\n" + block if block[:1].isspace() else block))
 
 
 class _Records:
@@ -291,6 +303,7 @@ class _Records:
         self.path = folder / "input.jsonl"
         self.beside = {name: folder / f"beside-{name}.jsonl" for names in lists.values() for name in names}
         self.lists = lists
+        self.quoted = [json.dumps(name).encode() for name in lists]
         self.count = 0
         self.names: dict[str, None] = {}
 
@@ -303,9 +316,25 @@ class _Records:
         for file in (self._file, *self._files.values()):
             file.close()
 
+    def add_lines(self, block: bytes) -> None:
+        """JSON Lines. Whether they are JSON is DuckDB's to say; only what may be a page is looked into here."""
+        if self.count < _LOOKED_AT or self._may_be_page(block):
+            for number, line in enumerate(block.split(b"\n"), self.count + 1):
+                if not line.strip():
+                    continue
+                if self.count < _LOOKED_AT:
+                    _decoded(_ANY, line, f"line {number:,}")
+                self.add(line)
+        else:
+            self._file.write(block)
+            self.count += _count_lines(block)
+
+    def _may_be_page(self, data: bytes) -> bool:
+        return any(name in data for name in self.quoted)
+
     def add(self, document: bytes) -> None:
         """A record, or a page of them."""
-        if self.lists and document.lstrip().startswith(b"{"):
+        if self._may_be_page(document) and document.lstrip().startswith(b"{"):
             page = _decoded(_OBJECT, document, "it")
             held = next((name for name in self.lists if bytes(page.get(name, b"")).startswith(b"[")), None)
             if held is not None:
@@ -323,7 +352,7 @@ class _Records:
             self.names[name] = None
 
     def _write(self, record: bytes) -> None:
-        self._file.write(_BREAKS.sub(b" ", record.strip()) + b"\n")
+        self._file.write((_BREAKS.sub(b" ", record.strip()) if b"\n" in record else record) + b"\n")
         self.count += 1
         if self.count <= _LOOKED_AT and record.lstrip().startswith(b"{"):
             self.names.update(dict.fromkeys(_decoded(_OBJECT, record, f"record {self.count:,}")))
