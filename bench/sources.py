@@ -115,12 +115,37 @@ def _lines_of(number: int) -> Iterator[tuple[str, str, str]]:
 
 
 def _shopify_csv(path: Path, orders: int) -> int:
-    names = (
-        "Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Currency,Subtotal,Shipping,Taxes,Total,"
-        "Discount Amount,Created at,Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Billing Name,"
-        "Billing Street,Billing City,Billing Country,Shipping Country,Notes,Cancelled at,Payment Method,"
-        "Refunded Amount,Vendor,Id,Source"
-    ).split(",")
+    names = [
+        "Name",
+        "Email",
+        "Financial Status",
+        "Paid at",
+        "Fulfillment Status",
+        "Fulfilled at",
+        "Currency",
+        "Subtotal",
+        "Shipping",
+        "Taxes",
+        "Total",
+        "Discount Amount",
+        "Created at",
+        "Lineitem quantity",
+        "Lineitem name",
+        "Lineitem price",
+        "Lineitem sku",
+        "Billing Name",
+        "Billing Street",
+        "Billing City",
+        "Billing Country",
+        "Shipping Country",
+        "Notes",
+        "Cancelled at",
+        "Payment Method",
+        "Refunded Amount",
+        "Vendor",
+        "Id",
+        "Source",
+    ]
     count = 0
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -139,8 +164,7 @@ def _shopify_csv(path: Path, orders: int) -> int:
 
 
 def _contract_csv(path: Path, orders: int) -> None:
-    names = ("order_id,updated_at,ordered_at,status,currency,total_amount,tax_amount,shipping_amount,email,items,"
-             "sales_channel,payment_method,country").split(",")  # fmt: skip
+    names = ["order_id", "updated_at", "ordered_at", "status", "currency", "total_amount", "tax_amount", "shipping_amount", "email", "items", "sales_channel", "payment_method", "country"]  # fmt: skip
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(names)

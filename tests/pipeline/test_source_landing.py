@@ -207,7 +207,9 @@ def test_a_backfill_and_a_file_that_a_producer_drops_into_the_folder_are_taken(
     assert (folder / "history").is_dir()
     content = shopify_csv(shop_orders())
     (folder / "orders@20260501T100000Z.csv").write_bytes(content)
-    put(settings, "shopify_csv", tmp_path / "o.csv", content, history=True, exported_at=datetime(2026, 4, 1, tzinfo=UTC))
+    put(
+        settings, "shopify_csv", tmp_path / "o.csv", content, history=True, exported_at=datetime(2026, 4, 1, tzinfo=UTC)
+    )
     assert len(wake.waiting_files(settings, "orders")) == 2
     assert wake.waiting_files(settings, "web_sessions") == []
     assert [batch.state for batch in load.ingest(settings).batches] == ["loaded", "loaded"]
@@ -256,10 +258,16 @@ def test_the_commands_list_try_land_and_tell_why(
     code, said, _ = typed("source", "try", export, "--json")
     assert json.loads(said)["source"] == "shopify_csv"
     assert landing.files(settings) == []
-    code, said, wrong = typed("land", "--source", "shopify_csv", export, "--exported-at", "2026-05-01T10:00:00", "--json")
+    code, said, wrong = typed(
+        "land", "--source", "shopify_csv", export, "--exported-at", "2026-05-01T10:00:00", "--json"
+    )
     assert (code, json.loads(said)[0]["source"]) == (0, "shopify_csv"), wrong
     (outcome,) = load.ingest(settings).batches
     code, said, _ = typed("why", f"batch {outcome.batch_id}")
     assert "converted by shopify_csv version 1" in " ".join(said.split())
-    for words in (("land", "orders"), ("land", "orders", export, "--namespace", "x"), ("land", "--source", "no", export)):
+    for words in (
+        ("land", "orders"),
+        ("land", "orders", export, "--namespace", "x"),
+        ("land", "--source", "no", export),
+    ):
         assert typed(*words)[0] == 2, words

@@ -12,13 +12,47 @@ from decimal import Decimal
 from typing import Any
 
 Row = dict[str, Any]
-HEADER = (
-    "Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,Shipping,"
-    "Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,Lineitem name,"
-    "Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,"
-    "Lineitem fulfillment status,Billing Name,Billing Country,Billing Phone,Shipping Country,Shipping Province,Notes,"
-    "Cancelled at,Payment Method,Refunded Amount,Vendor,Id,Tags,Source,Lineitem discount,Phone"
-).split(",")
+HEADER = [
+    "Name",
+    "Email",
+    "Financial Status",
+    "Paid at",
+    "Fulfillment Status",
+    "Fulfilled at",
+    "Accepts Marketing",
+    "Currency",
+    "Subtotal",
+    "Shipping",
+    "Taxes",
+    "Total",
+    "Discount Code",
+    "Discount Amount",
+    "Shipping Method",
+    "Created at",
+    "Lineitem quantity",
+    "Lineitem name",
+    "Lineitem price",
+    "Lineitem compare at price",
+    "Lineitem sku",
+    "Lineitem requires shipping",
+    "Lineitem taxable",
+    "Lineitem fulfillment status",
+    "Billing Name",
+    "Billing Country",
+    "Billing Phone",
+    "Shipping Country",
+    "Shipping Province",
+    "Notes",
+    "Cancelled at",
+    "Payment Method",
+    "Refunded Amount",
+    "Vendor",
+    "Id",
+    "Tags",
+    "Source",
+    "Lineitem discount",
+    "Phone",
+]
 """Columns of Shopify's order export, as files of 2025 and 2026 have them."""
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -94,8 +128,14 @@ def shop_orders(seed: int = 1, customers: int = 25) -> list[Row]:
                 lines.append(line)
             if tip:
                 lines.append(
-                    {"Name": first["Name"], "Email": first["Email"], "Created at": shop_time(created),
-                     "Lineitem quantity": "1", "Lineitem name": "Tip", "Lineitem price": f"{tip / 100:.2f}"}  # fmt: skip
+                    {
+                        "Name": first["Name"],
+                        "Email": first["Email"],
+                        "Created at": shop_time(created),
+                        "Lineitem quantity": "1",
+                        "Lineitem name": "Tip",
+                        "Lineitem price": f"{tip / 100:.2f}",
+                    }  # fmt: skip
                 )
     return lines
 
@@ -185,7 +225,9 @@ def ga4_events(order_of: dict[str, tuple[str, datetime]], seed: int = 1) -> list
             pages = choose.randint(1, 5)
             events.append(ga4_event("session_start", at, visitor, session))
             events += [
-                ga4_event("page_view", at + timedelta(seconds=20 * page + 1), visitor, session, engagement_time_msec=900)
+                ga4_event(
+                    "page_view", at + timedelta(seconds=20 * page + 1), visitor, session, engagement_time_msec=900
+                )
                 for page in range(pages)
             ]
             if choose.random() < 0.5:

@@ -16,13 +16,47 @@ from typing import Any
 import pytest
 from source_trials import Outcome, run
 
-HEADER = (
-    "Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,Shipping,"
-    "Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,Lineitem name,"
-    "Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,Lineitem taxable,"
-    "Lineitem fulfillment status,Billing Name,Billing Country,Billing Phone,Shipping Country,Shipping Province,Notes,"
-    "Cancelled at,Payment Method,Refunded Amount,Vendor,Id,Tags,Source,Lineitem discount,Phone"
-).split(",")
+HEADER = [
+    "Name",
+    "Email",
+    "Financial Status",
+    "Paid at",
+    "Fulfillment Status",
+    "Fulfilled at",
+    "Accepts Marketing",
+    "Currency",
+    "Subtotal",
+    "Shipping",
+    "Taxes",
+    "Total",
+    "Discount Code",
+    "Discount Amount",
+    "Shipping Method",
+    "Created at",
+    "Lineitem quantity",
+    "Lineitem name",
+    "Lineitem price",
+    "Lineitem compare at price",
+    "Lineitem sku",
+    "Lineitem requires shipping",
+    "Lineitem taxable",
+    "Lineitem fulfillment status",
+    "Billing Name",
+    "Billing Country",
+    "Billing Phone",
+    "Shipping Country",
+    "Shipping Province",
+    "Notes",
+    "Cancelled at",
+    "Payment Method",
+    "Refunded Amount",
+    "Vendor",
+    "Id",
+    "Tags",
+    "Source",
+    "Lineitem discount",
+    "Phone",
+]
 
 
 def first(**changes: Any) -> dict[str, str]:
@@ -47,9 +81,7 @@ def further(**changes: Any) -> dict[str, str]:
 
 def file_of(*lines: dict[str, str], delimiter: str = ",", newline: str = "\n", header: list[str] = HEADER) -> bytes:
     out = io.StringIO()
-    writer = csv.DictWriter(
-        out, header, restval="", extrasaction="ignore", delimiter=delimiter, lineterminator=newline
-    )
+    writer = csv.DictWriter(out, header, restval="", extrasaction="ignore", delimiter=delimiter, lineterminator=newline)
     writer.writeheader()
     writer.writerows(lines)
     return out.getvalue().encode()
@@ -171,4 +203,7 @@ def test_the_file_may_have_a_mark_other_delimiters_and_notes_over_several_lines(
 
 def test_two_orders_of_one_name_keep_their_own_lines() -> None:
     done = tried(first(), further(), first(Id="5430000000009", Lineitem_sku="CUP"))
-    assert [[item["sku"] for item in record["items"]] for record in done.records.values()] == [["MUG-1", "TEA"], ["CUP"]]
+    assert [[item["sku"] for item in record["items"]] for record in done.records.values()] == [
+        ["MUG-1", "TEA"],
+        ["CUP"],
+    ]

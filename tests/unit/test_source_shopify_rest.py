@@ -73,7 +73,9 @@ def test_an_order_is_mapped_whole() -> None:
         "items": [], "sales_channel": "web", "payment_method": "shopify_payments", "coupon_code": "MAY",
         "country": "DE", "region": "BY",
     } | {key: done.only[key] for key in ("source", "contact_preferences") if key in done.only}  # fmt: skip
-    assert [(i["sku"], i["quantity"], i["unit_price"], i["discount_amount"], i["category"]) for i in done.only["items"]] == [
+    assert [
+        (i["sku"], i["quantity"], i["unit_price"], i["discount_amount"], i["category"]) for i in done.only["items"]
+    ] == [
         ("MUG", "2", "40.00", "5.0000", None),
         ("Gift card", "1", "20.00", "0.0000", "gift card"),
     ]
@@ -160,7 +162,13 @@ def test_test_orders_and_orders_of_nobody_are_set_aside() -> None:
 
 @pytest.mark.parametrize(
     ("source", "channel"),
-    [("pos", "store"), ("iphone", "app"), ("shopify_draft_order", "phone"), ("580111", "web"), ("amazon", "marketplace")],
+    [
+        ("pos", "store"),
+        ("iphone", "app"),
+        ("shopify_draft_order", "phone"),
+        ("580111", "web"),
+        ("amazon", "marketplace"),
+    ],
 )
 def test_where_an_order_came_from_is_its_channel(source: str, channel: str) -> None:
     assert tried(order(source_name=source)).only["sales_channel"] == channel

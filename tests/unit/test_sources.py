@@ -87,7 +87,10 @@ def test_no_source_divides_or_names_a_binary_number(path: Path) -> None:
         (HEADER.format(shapes="xlsx", more="") + GOOD, "its shapes must be some of csv, json, parquet"),
         (HEADER.format(shapes="csv", more="").replace("total: text", "total: DOUBLE") + GOOD, "loses digits"),
         (HEADER.format(shapes="csv", more="") + GOOD.replace("total as", "total::double as"), "loses digits"),
-        (HEADER.format(shapes="csv", more="").replace("needs: [id]", "needs: [nothing]") + GOOD, "it needs nothing, not among"),
+        (
+            HEADER.format(shapes="csv", more="").replace("needs: [id]", "needs: [nothing]") + GOOD,
+            "it needs nothing, not among",
+        ),
         (HEADER.format(shapes="csv", more="").replace("orders", "cats") + GOOD, "there is no feed 'cats'"),
         (HEADER.format(shapes="csv", more="").replace("source: till", "source: other") + GOOD, "names the source"),
     ],
@@ -116,7 +119,10 @@ def test_a_source_of_the_installation_takes_the_place_of_the_products(tmp_path: 
     ("select", "said"),
     [
         (GOOD + " where id <> '3'", r"accounts for 4 of 5 records: 1 missing \(record 3\)"),
-        (GOOD + " inner join (select unnest(range(2)) as x) on true", r"5 given more than once \(record 1, 2, 3, 4, 5\)"),
+        (
+            GOOD + " inner join (select unnest(range(2)) as x) on true",
+            r"5 given more than once \(record 1, 2, 3, 4, 5\)",
+        ),
         (GOOD.replace("record_number", "record_number + 1 as record_number", 1), r"1 missing \(record 1\)"),
         (GOOD.replace("'record' as outcome", "null as outcome"), "the outcome None"),
         (GOOD.replace("'record' as outcome", "'skipped' as outcome"), "the outcome 'skipped'"),
@@ -191,7 +197,9 @@ def test_a_record_keeps_its_number_in_the_file(count: int, is_csv: bool) -> None
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        source = till(Path(folder), GOOD.replace("'record'", "case when id[-1] = '7' then 'aside: seven' else 'record' end"))
+        source = till(
+            Path(folder), GOOD.replace("'record'", "case when id[-1] = '7' then 'aside: seven' else 'record' end")
+        )
         rows = [sale(number) for number in range(1, count + 1)]
         text = "id,sold_at,total\n" + "".join(f"{row['id']},{row['sold_at']},{row['total']}\n" for row in rows)
         done = run(source, "t.csv" if is_csv else "t.jsonl", text.encode() if is_csv else jsonl(*rows))
@@ -252,7 +260,7 @@ def test_json_of_any_shape_is_accounted_for(name: str, data: st.DataObject) -> N
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["id", "key", "value"]), inner, max_size=2),
         max_leaves=4,
     )  # fmt: skip
-    needed = {column: "1" for column in source.needs}
+    needed = dict.fromkeys(source.needs, "1")
     rows = data.draw(st.lists(st.dictionaries(st.sampled_from(sorted(source.columns)), values, max_size=6), max_size=4))
     done = run(source, "t.jsonl", jsonl(needed, *rows))
     assert done.conversion.input_records == len(rows) + 1

@@ -334,9 +334,11 @@ class _Load:
                 stream.seek(0)
                 yield open_source(self.feed, self.batch.file_name, stream), size
             return
-        with source_files.converted(self.settings, self.batch) as self.conversion:
-            with source_files.opened(self.feed, self.conversion) as source:
-                yield source, self.conversion.output.stat().st_size
+        with (
+            source_files.converted(self.settings, self.batch) as self.conversion,
+            source_files.opened(self.feed, self.conversion) as source,
+        ):
+            yield source, self.conversion.output.stat().st_size
 
     def _take_back(self) -> None:
         """Remove what the batch brought in before; its keys are dirty, as some may not come back.

@@ -84,7 +84,8 @@ def try_file(settings: Settings, path: Path, *, name: str = "", namespace: str =
             numbers = [int(number) for number in done.record_numbers[:examples]]
             originals = dict(
                 connection.execute(
-                    "select record_number, original::varchar from originals where list_contains(?, record_number) limit ?",
+                    "select record_number, original::varchar from originals "
+                    "where list_contains(?, record_number) limit ?",
                     [numbers, len(numbers)],
                 ).fetchall()
             )

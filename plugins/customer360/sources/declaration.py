@@ -206,9 +206,7 @@ def read(path: Path, *, is_own: bool = False) -> Source:
     if unlisted := [name for name in header["needs"] if name not in columns]:
         raise wrong(f"it needs {', '.join(unlisted)}, not among its columns")
     if _INEXACT.search(_without_comments(match["select"])):
-        raise wrong(
-            "its SELECT names a binary floating-point type, which loses digits: use DECIMAL or text"
-        )
+        raise wrong("its SELECT names a binary floating-point type, which loses digits: use DECIMAL or text")
     return Source(
         name=path.stem,
         version=header["version"],
