@@ -135,7 +135,7 @@ def shop_orders(seed: int = 1, customers: int = 25) -> list[Row]:
                         "Lineitem quantity": "1",
                         "Lineitem name": "Tip",
                         "Lineitem price": f"{tip / 100:.2f}",
-                    }  # fmt: skip
+                    }
                 )
     return lines
 
