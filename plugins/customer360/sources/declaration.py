@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,13 @@ def catalogue(settings: Settings) -> dict[str, Source]:
 
 
 def _of(settings: Settings, path: Path) -> Source:
-    return read(path, is_own=path.parent == own_folder(settings))
+    return _read_once(path, path.stat().st_mtime_ns, path.parent == own_folder(settings))
+
+
+@cache
+def _read_once(path: Path, _modified_ns: int, is_own: bool) -> Source:
+    """The watcher asks for every source each second."""
+    return read(path, is_own=is_own)
 
 
 def source_named(settings: Settings, name: str) -> Source:
