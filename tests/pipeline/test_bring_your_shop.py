@@ -65,8 +65,12 @@ def test_three_exports_and_a_run_give_the_figures_that_an_independent_count_give
     (tmp_path / "events.jsonl").write_bytes(jsonl(events))
 
     typed = terminal_of(settings, columns=200)
-    for source, name in (("shopify_csv", "orders_export_1.csv"), ("zendesk", "tickets.json"), ("ga4", "events.jsonl")):
-        code, said, wrong = typed("land", "--source", source, tmp_path / name)
+    for name, *source in (
+        ("orders_export_1.csv", "shopify_csv"),
+        ("tickets.json", "zendesk"),
+        ("events.jsonl", "ga4", "--namespace", "shopify"),  # its transaction ids are the shop's
+    ):
+        code, said, wrong = typed("land", "--source", *source, tmp_path / name)
         assert code == 0, said + wrong
     code, said, wrong = typed("run")
     assert code == 0, said + wrong

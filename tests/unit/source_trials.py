@@ -70,6 +70,11 @@ def run(
     return Outcome(done, dict(zip(map(int, done.record_numbers), filled, strict=True)), reasons)
 
 
+def known(record: Row) -> Row:
+    """A record without the fields that contract 1.1 adds to every feed; tests of their own look at those."""
+    return {key: value for key, value in record.items() if key not in {"source", "deleted", "contact_preferences"}}
+
+
 def jsonl(*rows: Row) -> bytes:
     """JSON Lines."""
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from source_trials import Outcome, run
+from source_trials import Outcome, known, run
 
 HEADER = [
     "Name",
@@ -95,7 +95,7 @@ def test_an_order_of_several_lines_is_one_record_with_its_items_in_order() -> No
     done = tried(first(), further(), further(Lineitem_name="Tip", Lineitem_sku="", Lineitem_price="2.00"))
     assert (done.conversion.input_records, done.conversion.records, done.conversion.continuations) == (3, 1, 2)
     assert done.reasons == {}
-    assert done.only | {"items": []} == {
+    assert known(done.only) | {"items": []} == {
         "order_id": "5430000000001", "updated_at": "2026-06-01T12:00:00.000000Z",
         "ordered_at": "2026-05-01T08:00:00.000000Z", "status": "paid", "currency": "EUR", "total_amount": "24.90",
         "discount_amount": "0.00", "shipping_amount": "4.90", "tax_amount": "3.98", "email": "ann@buyer.example",

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from source_trials import Outcome, jsonl, run
+from source_trials import Outcome, jsonl, known, run
 
 from customer360.contract.feeds import ORDERS
 
@@ -66,19 +66,33 @@ def test_an_order_is_mapped_whole() -> None:
     done = tried(order())
     assert done.reasons == {}
     assert done.conversion.defaults == {}
-    assert done.only | {"items": []} == {
+    assert known(done.only) | {"items": []} == {
         "order_id": "450789469", "updated_at": "2026-05-02T09:00:00+02:00", "ordered_at": "2026-05-01T10:00:00+02:00",
         "status": "paid", "currency": "EUR", "total_amount": "119.0000", "discount_amount": "5.00",
         "shipping_amount": "5.0000", "tax_amount": "19.00", "customer_id": "207119551", "email": "ann@buyer.example",
         "items": [], "sales_channel": "web", "payment_method": "shopify_payments", "coupon_code": "MAY",
         "country": "DE", "region": "BY",
-    } | {key: done.only[key] for key in ("source", "contact_preferences") if key in done.only}  # fmt: skip
+    }  # fmt: skip
     assert [
         (i["sku"], i["quantity"], i["unit_price"], i["discount_amount"], i["category"]) for i in done.only["items"]
     ] == [
         ("MUG", "2", "40.00", "5.0000", None),
         ("Gift card", "1", "20.00", "0.0000", "gift card"),
     ]
+
+
+def test_what_a_customer_said_about_marketing_is_handed_on_once_the_contract_has_it() -> None:
+    said = order()["customer"] | {"sms_marketing_consent": {"state": "unsubscribed", "consent_updated_at": None}}
+    done = tried(
+        order(customer=said), order(id=2, customer={"id": 1, "email_marketing_consent": {"state": "not_subscribed"}})
+    )
+    expected = [
+        {"channel": "email", "allowed": True, "stated_at": "2026-01-01T00:00:00Z"},
+        {"channel": "sms", "allowed": False, "stated_at": None},
+    ]
+    assert done.reasons == {}
+    assert done.records[1].get("contact_preferences") == (expected if "contact_preferences" in ORDERS.by_name else None)
+    assert "contact_preferences" not in done.records[2]
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
