@@ -8,7 +8,9 @@ from customer360.contract.feeds import FEEDS, Feed, Field
 
 _COMMON = """# The feeds
 
-What a producer may land, field by field. A shop converts its own export to this once. The contract is frozen for additions only.
+What a producer may land, field by field. The contract is frozen for additions only. Exports of Shopify, WooCommerce, Zendesk, Freshdesk,
+Google Analytics, Snowplow and Segment land as they are: [bring your shop](sources.md). Any other shop converts its export to this
+once, by a source of its own (`c360 source new`) or before it lands.
 
 ## Rules for every file
 
@@ -21,6 +23,8 @@ What a producer may land, field by field. A shop converts its own export to this
   whatever the order of arrival.
 - Times are ISO 8601 with an offset. A time without one is quarantined: we do not guess zones.
 - Money is decimal text or a number with at most four decimals. It is never a float inside.
+- A refund has a day. Where a vendor states an amount without one, its source dates it by the latest time that the order states, and counts it
+  ([decision 23](decisions/0023-a-refund-without-a-day-is-dated-by-its-order.md)).
 - Unknown fields are kept, counted and reported once. A missing required column refuses the whole file; a bad row steps aside with every
   reason it has (`c360 quarantine list`), and the good rows go on.
 """
