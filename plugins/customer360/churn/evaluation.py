@@ -42,7 +42,7 @@ class Scored:
 def evaluate(
     labels: Labels, models: Mapping[str, Scored], purchase_day_count: NDArray[np.int64], resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Any]]:
-    """Per model name every figure of docs/churn.md, overall and under `segments`; AUC intervals come from one bootstrap.
+    """Per model name every figure of docs/churn.md, overall and under `segments`; one bootstrap gives the intervals.
 
     All models see the same resamples, so that their intervals can be compared.
     """
