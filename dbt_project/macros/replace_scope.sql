@@ -1,5 +1,5 @@
 {#
-  The one way a table is written (design, principle 3): the rows of the dirty keys go, what the query gives for those
+  The one way a table is written (architecture, principle 3): the rows of the dirty keys go, what the query gives for those
   keys comes. A merge by key would keep the items that an order has lost.
 
   Repeatable read makes the delete and the query see the same dirty keys, although a model beside this one may be

@@ -31,7 +31,7 @@ _TABLES = """
         customer_key bigint, rule text, severity text, evidence text, started_on date, due_days integer,
         cooldown_days integer);
     create table intermediate.int_purchase_cadences__measured (customer_key bigint primary key, last_purchase_on date);
-    create table intermediate.int_population_statistics__frozen (statistic text, value double precision);
+    create table intermediate.int_population_statistics__measured (statistic text, value double precision);
     grant select on all tables in schema identity, candidate, staging, intermediate to owner, publisher;
 """
 

@@ -255,7 +255,7 @@ def test_a_rule_stays_silent_until_its_cool_down_has_passed(shop: Settings) -> N
 
 
 def test_the_days_statistics_are_kept(shop: Settings) -> None:
-    execute(shop, "insert into intermediate.int_population_statistics__frozen values ('median_gap_days', 20)")
+    execute(shop, "insert into intermediate.int_population_statistics__measured values ('median_gap_days', 20)")
     record(shop, DAY)
     assert rows(shop, "select as_of_on, statistic, value from state.population_statistics") == [
         (DAY, "median_gap_days", 20.0)

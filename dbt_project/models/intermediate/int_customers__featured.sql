@@ -41,20 +41,9 @@ in_order as (
     from purchase_days
 ),
 
--- Today's pass compares everybody with the statistics frozen for the day; a build of the past measures its own.
+-- Measured in the pass that uses it: a repeated pass of a day compares with the records as they are now.
 population as (
-    select
-        {%- if not var('schema_prefix') %}
-        coalesce(
-            (
-                select value from {{ source('state', 'population_statistics') }}
-                where as_of_on = {{ as_of_on() }} and statistic = 'median_gap_days'
-            ),
-            percentile_cont(0.5) within group (order by gap_days)
-        ) as median_gap_days
-        {%- else %}
-        percentile_cont(0.5) within group (order by gap_days) as median_gap_days
-        {%- endif %}
+    select percentile_cont(0.5) within group (order by gap_days) as median_gap_days
     from in_order
 ),
 

@@ -1,7 +1,7 @@
 """The watcher: a file that arrives in the landing zone becomes an asset event within about a second.
 
 Events only wake. What is to be loaded is decided by looking into the landing zone and the ledger, so an event may be
-lost, doubled or merged with another: the sweep finds what no event announced (design, principle 4).
+lost, doubled or merged with another: the sweep finds what no event announced (architecture, principle 4).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A run of the DAG is many processes, and none of them may hold the writer lock while the others work. So each model is
 built under the lock by its own task, and other builds may come in between. That is harmless: a model built whole
-from consistent tables gives what its increments give (design, principle 2). When the rebuild starts it takes back
+from consistent tables gives what its increments give (architecture, principle 2). When the rebuild starts it takes back
 ``ops.live_build``, so that any other build that comes in between builds everything whole and publishes it: then
 there is nothing left to publish in the end.
 """

@@ -454,7 +454,7 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
 
 @condition("ledger_unbalanced")
 def ledger_unbalanced(view: View) -> Iterator[Finding]:
-    """A batch whose rows do not add up: the one thing that must never be (design, principle 1)."""
+    """A batch whose rows do not add up: the one thing that must never be (architecture, principle 1)."""
     for row in view.rows(
         """
         select batch_id, feed, landed_rows, loaded_rows + quarantined_rows + released_rows + discarded_rows

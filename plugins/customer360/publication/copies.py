@@ -1,6 +1,6 @@
 """Whole builds beside the live one: a past day's tables, or a scratch copy to compare with.
 
-The same models, the same identity rules, in schemas of their own; nothing live is written (design, principle 11).
+The same models, the same identity rules, in schemas of their own; nothing live is written (architecture, principle 11).
 Keys are read from today's map, so that a customer has the same key in every copy.
 """
 
@@ -42,7 +42,6 @@ def build_copy(
     """
     from customer360 import identity
     from customer360.models import runner
-    from customer360.publication.population_statistics import STATISTICS, freeze
 
     variables = {"schema_prefix": prefix, "as_of_on": as_of_on.isoformat()}
     if known_until is not None:
@@ -69,10 +68,6 @@ def build_copy(
             keeps_journals=False,
         )
     models("tag:live")
-    for table in runner.model_tables(settings, schema_prefix=prefix):
-        if STATISTICS in table.tags:
-            models(table.name)
-            freeze(settings, table, as_of_on)
     models("tag:daily")
     with warehouse.connect("transformer", settings) as connection:
         _open_to(connection, prefix, "owner")

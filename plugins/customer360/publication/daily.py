@@ -15,7 +15,6 @@ from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.publication import customer_history, loyalty_journals
 from customer360.publication.build import RunSummary, build, published_tables, stepping
-from customer360.publication.population_statistics import STATISTICS, freeze
 from customer360.publication.publication_gates import check_candidate, check_marts
 from customer360.publication.publish import publish
 from customer360.settings import Settings
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 # What the daily pass publishes beside the models' tables.
 JOURNALS = (*loyalty_journals.TABLES, customer_history.TABLE)
 
-# Models with this tag measure the population: columns statistic (text) and value.
-
 
 class DailyOrderError(Customer360Error):
     """The daily pass cannot be made now, or not for this date."""
@@ -40,8 +37,8 @@ def refresh_daily(
 ) -> RunSummary:
     """Build, check and publish the daily tables of ``as_of_on`` (default: today's business date).
 
-    Repeating a date gives the same rows: the population's statistics of a date are measured once and then frozen. A
-    past date goes to a schema of its own and never to marts (:mod:`customer360.publication.copies`).
+    A pass is a function of the records and the date: repeating it gives the same rows. A past date goes to a schema
+    of its own and never to marts (:mod:`customer360.publication.copies`).
 
     Raises:
         DailyOrderError: the date is ahead, or a build is not finished.
@@ -74,11 +71,6 @@ def _refresh(settings: Settings, run: Run, day: date, progress: Progress) -> Run
     from customer360.models import runner
 
     variables = {"as_of_on": day.isoformat()}
-    progress.stage("daily statistics")
-    for table in runner.model_tables(settings):
-        if STATISTICS in table.tags:
-            runner.run_models(settings, table.name, run_id=run.run_id, variables=variables, progress=stepping(progress))
-            freeze(settings, table, day)
     run.mark("claimed")
     progress.stage("daily models")
     # Whole, and so without the dirty keys: customer_360 is live too.

@@ -1,7 +1,7 @@
 """Loyalty's journals: what each customer had, was and was warned of, as it was known on each day.
 
 The daily pass calls :func:`record` after the candidate gate and before the publication. Nothing else writes these
-tables, no build reads what a later pass wrote, and no full refresh makes them anew (design, "Journal tables"):
+tables, no build reads what a later pass wrote, and no full refresh makes them anew (architecture, "Journal tables"):
 
 * ``loyalty_points_ledger`` is append-only. The models say what the postings should sum to by now
   (``int_loyalty_lots__earned``, ``int_loyalty_points__clawed_back``); whatever differs from what was posted is posted
@@ -430,12 +430,16 @@ def _warn(connection: Connection, as_of_on: date) -> tuple[int, int]:
 
 
 def _keep_statistics(connection: Connection, as_of_on: date) -> None:
-    """Keep what the day's customers were compared with; the latest pass of a day is the one that marts show."""
+    """Keep what the day's customers were compared with. Each pass of a day replaces what an earlier one kept.
+
+    No model reads them back: a pass that read the statistics of an earlier pass of its day would compare today's
+    customers with records that have moved since.
+    """
+    connection.execute("delete from state.population_statistics where as_of_on = %s", [as_of_on])
     connection.execute(
         """
         insert into state.population_statistics (as_of_on, statistic, value)
-        select %s, statistic, value from intermediate.int_population_statistics__frozen
-        on conflict (as_of_on, statistic) do update set value = excluded.value
+        select %s, statistic, value from intermediate.int_population_statistics__measured
         """,
         [as_of_on],
     )

@@ -90,9 +90,9 @@ class FreezeSummary:
 def freeze(settings: Settings, *, now: datetime, who: str, why: str, dry_run: bool = False) -> FreezeSummary | None:
     """Let go of raw rows older than ``C360_RAW_RETENTION_DAYS``; None if raw is kept for ever.
 
-    A record is frozen when all that its versions say was known before the day (design, "Known time"), every batch that
-    brought one is published, and no build has it to do. All of it happens in one transaction, in turn with builds; the
-    next build stages the frozen records from what was kept, and no published row moves.
+    A record is frozen when all that its versions say was known before the day (architecture, "Known time"), every
+    batch that brought one is published, and no build has it to do. All of it happens in one transaction, in turn with
+    builds; the next build stages the frozen records from what was kept, and no published row moves.
 
     Raises:
         warehouse.WriterBusyError: a build does not end.

@@ -36,7 +36,7 @@ AIRFLOW_DATABASE = "airflow"
 # Advisory locks, by the number that names each in every session of the database; all stand here, as two of one number
 # would wait for each other. (A batch has a lock of its own in the ledger, by two numbers.)
 WRITER_LOCK = 360_001
-"""One writer (design, principle 8)."""
+"""One writer (architecture, principle 8)."""
 _MIGRATION_LOCK = 360_002
 INCIDENTS_LOCK = 360_003
 """One monitor enters what it found: two must not announce twice."""
@@ -111,7 +111,7 @@ def _open(target: str, *, autocommit: bool, application_name: str) -> Connection
 
 @contextlib.contextmanager
 def writer_lock(settings: Settings, *, wait_seconds: float = 600, who: str = "customer360") -> Iterator[Connection]:
-    """Hold the one-writer lock (design, principle 8) for as long as the block runs.
+    """Hold the one-writer lock (architecture, principle 8) for as long as the block runs.
 
     The lock belongs to a session of its own: if this process is killed, the server frees it.
 
@@ -273,7 +273,7 @@ _SCHEMA_OWNERS: dict[str, Role] = {
 
 _ROLE_SETTINGS = (
     "grant pg_read_all_stats to owner",
-    # A reader sees one publication within a transaction (design, principle 9).
+    # A reader sees one publication within a transaction (architecture, principle 9).
     "alter role bi_reader set default_transaction_isolation = 'repeatable read'",
     "alter role pii_reader set default_transaction_isolation = 'repeatable read'",
     "alter role bi_reader set default_transaction_read_only = on",

@@ -1,6 +1,6 @@
 """One row of ops.runs, from the moment a writer starts until it ends, however it ends.
 
-A run holds the one-writer lock (design, principle 8) in a session of its own. The lock is freed when that session
+A run holds the one-writer lock (architecture, principle 8) in a session of its own. The lock is freed when that session
 ends, so a row that still says "running" while another run holds the lock belongs to a process that died: the next
 run closes it. A run that lost its lock but lives on (its session was cut, it was paused) is fenced: it
 finds its row closed and cannot publish.
