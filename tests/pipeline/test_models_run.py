@@ -129,10 +129,10 @@ def test_an_increment_runs_what_dbt_compiled_until_something_it_depends_on_chang
     with warehouse.connect("transformer", settings) as connection:
         connection.execute("comment on table staging.fx_rates is 'of another file'")
     increment("n3", settings)
-    second = kept.stat().st_mtime_ns
-    assert second > first
+    said = rows(settings, "select obj_description('staging.fx_rates'::regclass)")
+    assert "of another file" not in said[0][0]  # dbt was asked, and loaded it again
     increment("n4", settings.with_(business_timezone="Pacific/Kiritimati"))
-    assert kept.stat().st_mtime_ns > second
+    assert kept.stat().st_mtime_ns > first
     assert rows(settings, "select order_count from candidate.customer_360 where order_count >= 5") == [(5,)]
 
 
