@@ -1,8 +1,8 @@
 """One row of ops.runs, from the moment a writer starts until it ends, however it ends.
 
-A run holds the one-writer lease (architecture, principle 8) and writes the lease's fencing token into its row. A row that
-still says "running" while another run holds the lease belongs to a process that died: the next run closes it. A run
-that lost its lease but lives on (it was paused, it was ended by hand) is fenced: it finds its row closed or its
+A run holds the one-writer lease (architecture, principle 8) and writes the lease's fencing token into its row. A row
+that still says "running" while another run holds the lease belongs to a process that died: the next run closes it. A
+run that lost its lease but lives on (it was paused, it was ended by hand) is fenced: it finds its row closed or its
 token outdated and cannot publish.
 """
 
