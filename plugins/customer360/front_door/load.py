@@ -499,7 +499,7 @@ def _states(replay: bool) -> tuple[str, ...]:
 @cache
 def raw_suite(feed: str) -> Any:
     """The suite of a feed's raw gate, made once per process."""
-    return import_module(f"expectations.raw.{feed}").suite()
+    return import_module("expectations.raw").suite(feed)
 
 
 def copy_csv(connection: Connection, table: str, columns: tuple[str, ...], rows: pa.Buffer) -> None:
