@@ -260,9 +260,10 @@ def _latest(sample: Path, feed: str, record_id: str, columns: list[str]) -> pa.T
     files = [
         str(file) for file in sample.rglob("*.parquet") if file.name.startswith(feed) and "truth" not in file.parts
     ]
+    staged = ", ".join(f"{name} as {_KEYS.get(name, name)}" for name in columns)
     found = duckdb.sql(
         f"""
-        select {", ".join(f"{name} as {_KEYS.get(name, name)}" for name in columns)} from read_parquet({files}, union_by_name = true)
+        select {staged} from read_parquet({files}, union_by_name = true)
         qualify row_number() over (partition by {record_id} order by updated_at desc) = 1
         """
     )
