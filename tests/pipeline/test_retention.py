@@ -217,6 +217,29 @@ def test_a_frozen_version_that_is_landed_once_more_changes_nothing(settings: Set
     assert tidy(settings).retired_rows == 10
 
 
+def test_a_deleted_record_stays_deleted_when_raw_has_let_go_of_it(settings: Settings) -> None:
+    gone = [
+        order("o1", version=4, customer_id="C-1", email=" Ann@Example.com", phone="+49 30 1234567", deleted=True),
+        session("s3", day=2, device="lost", updated_at=at(4), deleted=True),
+    ]
+    load_all(settings, gone, is_history=True)
+    build(settings, "test")
+    before = published(settings)
+    assert "o1" not in str(before["marts.fct_orders"])
+    tidy(settings)
+    assert "o1" not in ids(settings, "orders", "order_id")
+    assert build(settings, "test").tables == {}
+    load_all(settings, [OLD[0]], is_history=True)  # an older version, landed once more
+    assert build(settings, "test").tables == {}
+    assert published(settings) == before
+    assert_holds(settings)
+    load_all(settings, [order("o1", version=5, customer_id="C-1")])
+    build(settings, "test")
+    assert "o1" in str(published(settings)["marts.fct_orders"])
+    refresh_daily(settings, trigger="test")
+    assert_holds(settings, full=True)
+
+
 def test_a_record_whose_identifier_would_be_read_as_another_one_stays(settings: Settings) -> None:
     unstable = "Jose\u200b\u0301"  # without the invisible character its accent would join the letter before it
     load_all(settings, [order("o5", customer_id=unstable), order("o6", customer_id="José")], is_history=True)
