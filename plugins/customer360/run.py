@@ -10,11 +10,12 @@ from customer360 import wake
 from customer360.churn import first_fit
 from customer360.errors import Customer360Error
 from customer360.front_door.load import IngestSummary, ingest
-from customer360.gates.suites import build_data_docs
+from customer360.gates.data_docs import build_data_docs
 from customer360.progress import Progress, Silent
 from customer360.publication.build import RunSummary, build
 from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
+from customer360.warehouse.side_products import Attempt, aside
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Summary:
 
     loaded: IngestSummary
     runs: list[RunSummary] = field(default_factory=list)
+    side_products_failed: list[Attempt] = field(default_factory=list)
+    """What could not be made beside the tables; it makes no run a failure."""
 
     @property
     def is_complete(self) -> bool:
@@ -35,6 +38,7 @@ class Summary:
             "is_complete": self.is_complete,
             "batches": [asdict(batch) for batch in self.loaded.batches],
             "runs": [run.as_json() for run in self.runs],
+            "side_products_failed": {one.product: one.failure for one in self.side_products_failed},
         }
 
 
@@ -61,7 +65,10 @@ def run_everything(
     if as_of is not None and as_of != settings.today():
         summary.runs.append(refresh_daily(settings, as_of, trigger=trigger, progress=progress))
     progress.stage("data docs")
-    build_data_docs(settings)
+    with aside(settings, "data_docs") as attempt:
+        build_data_docs(settings)
+    if attempt.failure:
+        summary.side_products_failed.append(attempt)
     return summary
 
 

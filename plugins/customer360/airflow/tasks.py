@@ -23,6 +23,7 @@ from customer360.errors import Customer360Error, WarehouseUnavailableError
 from customer360.progress import Logged
 from customer360.settings import get_settings
 from customer360.stack import lineage
+from customer360.warehouse.side_products import aside
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def build_daily(as_of_on: str | None) -> str:
 def sweep(alias: str) -> str:
     """Wake, through ``alias``, each DAG for which something waits that no event has announced; renew Data Docs."""
     from customer360 import wake
-    from customer360.gates import suites
+    from customer360.gates.data_docs import build_data_docs
 
     with told_plainly():
         waiting = wake.what_waits(get_settings())
@@ -119,7 +120,8 @@ def sweep(alias: str) -> str:
         if waiting.is_fit_due:
             assets.append(FIT_DUE)
         _emit(alias, assets)
-        suites.build_data_docs(get_settings())  # here, once a minute, and not between a landing and its publication
+        with aside(get_settings(), "data_docs"):  # here, once a minute, and not between a landing and its publication
+            build_data_docs(get_settings())
         return str(waiting)
 
 
@@ -293,5 +295,6 @@ def fit_model(as_of_on: str | None, horizon_days: int | None) -> str:
             progress=progress,
         )
         _log.info("%s", summary)
-        _log.info("Picture: /customer360/churn/%s in Airflow, or %s", summary.model_version, summary.picture)
+        if summary.picture:
+            _log.info("Picture: /customer360/churn/%s in Airflow, or %s", summary.model_version, summary.picture)
         return str(summary)

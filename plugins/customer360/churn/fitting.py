@@ -18,6 +18,7 @@ from customer360.progress import Progress, Silent
 from customer360.settings import Settings
 from customer360.warehouse import scalar
 from customer360.warehouse.run_log import told
+from customer360.warehouse.side_products import aside
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class FitSummary:
     model_version: int
     as_of_on: date
     evaluation: dict[str, Any]
-    picture: Path
+    picture: Path | None
+    """None where it could not be drawn: the version is kept all the same."""
 
     @property
     def is_promoted(self) -> bool:
@@ -101,12 +103,13 @@ def evaluate(
     return {"as_of_on": today.isoformat(), **report}
 
 
-def _picture(settings: Settings, version: int, report: dict[str, Any]) -> Path:
+def _picture(settings: Settings, version: int, report: dict[str, Any]) -> Path | None:
     """Draw the evaluation of a version beside the logs of the product."""
     path = settings.home / "churn" / f"version_{version}.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(draw(report))
-    return path
+    with aside(settings, "churn_picture") as attempt:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(draw(report))
+    return None if attempt.failure else path
 
 
 def _fit_and_judge(

@@ -44,10 +44,10 @@ def run(
 ) -> None:
     """Take everything pending through every stage: load, build, check, publish; then the daily pass if it is due.
 
-    Exit code 0: every file that waited is in, and what was due is published; single rows in quarantine stand aside
-    and do not count. Exit code 1: a file was refused or could not be loaded just now (all others are published), or a
-    stage stopped. What was not done stays due: run it again. A refused file is not tried again by itself: see
-    `c360 status`.
+    Exit code 0: every file that waited is in, and what was due is published. Single rows in quarantine do not count,
+    nor does a side product (Data Docs) that could not be made. Exit code 1: a file was refused or could not be loaded
+    just now (all others are published), or a stage stopped. What was not done stays due: run it again. A refused file
+    is not tried again by itself: see `c360 status`.
     """
     from customer360.progress import Silent, Terminal
     from customer360.run import run_everything
@@ -64,6 +64,8 @@ def run(
             out().print(told)
         for one in summary.runs:
             _print_run(one)
+        for attempt in summary.side_products_failed:
+            out().print(Text.assemble(("beside the tables: ", "bold yellow"), str(attempt)))
     if not summary.is_complete:
         raise typer.Exit(1)
 

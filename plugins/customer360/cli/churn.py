@@ -63,7 +63,7 @@ def fit(
         typer.echo(json_module.dumps(summary.evaluation, allow_nan=False))
         return
     _show(summary.evaluation)
-    out().print(f"{summary}. Picture: {summary.picture}")
+    out().print(f"{summary}. Picture: {summary.picture or 'could not be drawn, see `c360 status`'}")
     if not refresh or as_of is not None:
         out().print("Next: the daily pass publishes it: `c360 run`.")
 

@@ -1,4 +1,4 @@
-"""``c360 report``: pictures of what is published."""
+"""``c360 report``, ``c360 side-products``: what is made beside the tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from customer360.settings import get_settings
+from customer360.warehouse.side_products import WHAT
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("report")(report)
+    app.command("side-products")(side_products)
 
 
 def report(
@@ -27,3 +29,21 @@ def report(
     settings = get_settings()
     written = write_report(settings, out) if customer is None else write_customer_page(settings, customer, out)
     typer.echo(json_module.dumps({"path": str(written)}) if json else f"Written: {written}")
+
+
+def side_products(json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
+    """Make again what failed beside the tables: Data Docs, report, counters, alerts. Exit 1 if something still fails.
+
+    Lineage of past runs and the picture of a past fit are not made again: their failure is taken off the record, and
+    the next run, or fit, makes its own.
+    """
+    from customer360.oncall.remake import remake
+
+    attempts = remake(get_settings())
+    if json:
+        typer.echo(json_module.dumps({attempt.product: attempt.failure or None for attempt in attempts}))
+    else:
+        for attempt in attempts:
+            typer.echo(str(attempt) if attempt.failure else f"{WHAT[attempt.product]}: up to date.")
+    if any(attempt.failure for attempt in attempts):
+        raise typer.Exit(1)

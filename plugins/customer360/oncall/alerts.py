@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import smtplib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any
@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from psycopg.rows import dict_row
 
+from customer360 import warehouse
 from customer360.settings import Settings
 from customer360.warehouse import Connection
 
@@ -29,9 +30,6 @@ _LONGEST_PAUSE_SECONDS = 900
 
 # It logs every address at INFO, and a webhook's address is its password.
 logging.getLogger("httpx").setLevel(logging.WARNING)
-
-# What a channel raises when a message was not delivered.
-UNDELIVERED = (OSError, smtplib.SMTPException, httpx.HTTPError)
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,15 @@ def channels(settings: Settings) -> list[Channel]:
     return found
 
 
-def deliver(connection: Connection, settings: Settings) -> dict[str, int]:
-    """Send what is due; returns the number of messages sent per channel. Never raises for a channel that is away.
+def deliver(connection: Connection, settings: Settings, to: Sequence[Channel] | None = None) -> dict[str, int]:
+    """Send what is due to every channel, or those of ``to``; returns the number of messages sent per channel.
+
+    Never raises for a channel that is away.
 
     An alert is marked as sent in the transaction that holds its lock, so two monitors do not send it twice.
     """
     sent: dict[str, int] = {}
-    for channel in channels(settings):
+    for channel in channels(settings) if to is None else to:
         with connection.transaction():
             due = _due(connection, channel, settings.alert_group_seconds)
             wanted = [row for row in due if _RANK[row["severity"]] >= _RANK[channel.least]]
@@ -68,12 +68,25 @@ def deliver(connection: Connection, settings: Settings) -> dict[str, int]:
                 subject, text = message(wanted)
                 try:
                     channel.send(subject, text)
-                except UNDELIVERED as error:
+                except Exception as error:  # an address that is none is no reason to keep silent elsewhere
                     _postpone(connection, channel, due, error)
                     continue
                 sent[channel.name] = sent.get(channel.name, 0) + 1
             _mark(connection, channel, due)
     return sent
+
+
+def undelivered(settings: Settings) -> int:
+    """How many alerts a configured channel has not taken although it was tried."""
+    names = [channel.name for channel in channels(settings)]
+    with warehouse.connect("oncall", settings, autocommit=True) as connection:
+        return int(
+            warehouse.scalar(
+                connection,
+                "select count(*) from ops.alert_deliveries where sent_at is null and channel = any(%s)",
+                [names],
+            )
+        )
 
 
 def message(rows: list[dict[str, Any]]) -> tuple[str, str]:
@@ -91,7 +104,7 @@ def _paragraph(row: dict[str, Any]) -> str:
         minutes, seconds = divmod(int((row["closed_at"] - row["first_seen_at"]).total_seconds()), 60)
         lines.append(f"Lasted: {minutes} min {seconds} s; {row['closed_by']}")
     else:
-        lines.append(f"Feels it: {', '.join(row['tables'])}")
+        lines.append(f"Feels it: {', '.join(row['tables']) or 'no table'}")
         lines.append(f"Do: {row['command']}")
     lines.append(f"Incident {row['incident_id']} · docs/{row['runbook']}")
     return "\n".join(lines)

@@ -18,9 +18,11 @@ from psycopg.rows import dict_row
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.front_door import landing
+from customer360.oncall.alerts import channels
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 from customer360.warehouse.run_log import DIED
+from customer360.warehouse.side_products import WHAT
 
 Severity = Literal["critical", "warning", "info"]
 
@@ -538,6 +540,50 @@ def _has_column(view: View, table: str, column: str) -> bool:
             column=column,
         )[0]["found"]
     )
+
+
+_WHO_MISSES: dict[str, tuple[str, ...]] = {
+    "report": ("marts.customer_360",),
+    "churn_picture": ("marts.customer_churn",),
+}
+# An alert is tried again with growing pauses; the third failure in a row is no hiccup.
+_FAILED_DELIVERIES = 3
+
+
+@condition("side_product_failed")
+def side_product_failed(view: View) -> Iterator[Finding]:
+    """Something beside the tables cannot be made or delivered. What is published is not affected."""
+    for row in view.rows(
+        "select product, failing_since, failures, error from ops.side_product_failures order by product"
+    ):
+        yield Finding(
+            "side_product_failed",
+            f"side_product_failed:{row['product']}",
+            "critical" if row["product"] == "alerts" else "warning",
+            f"Side product {WHAT[row['product']]}: cannot be made since {row['failing_since']:%Y-%m-%d %H:%M} UTC, "
+            f"{row['failures']} tries: {row['error']}",
+            "c360 side-products",
+            _WHO_MISSES.get(row["product"], ()),
+            {"product": row["product"], "failures": row["failures"]},
+        )
+    for row in view.rows(
+        """
+        select channel, count(*) as alerts, max(attempts) as attempts, max(error) as error from ops.alert_deliveries
+        where sent_at is null and attempts >= %(failures)s and channel = any(%(channels)s) group by channel
+        """,
+        failures=_FAILED_DELIVERIES,
+        channels=[channel.name for channel in channels(view.settings)],
+    ):
+        yield Finding(
+            "side_product_failed",
+            f"side_product_failed:alerts.{row['channel']}",
+            "critical",
+            f"{row['alerts']} alerts cannot be delivered to the {row['channel']} channel, "
+            f"{row['attempts']} tries: {row['error']}",
+            "c360 side-products",
+            (),
+            {"product": "alerts", "channel": row["channel"], "alerts": row["alerts"]},
+        )
 
 
 def _exists(view: View, table: str) -> bool:

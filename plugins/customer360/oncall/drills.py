@@ -372,6 +372,18 @@ def ledger_unbalanced(scene: Scene) -> None:
 
 
 @_drill
+def side_product_failed(scene: Scene) -> None:
+    """A folder lies where Data Docs are locked, and a run goes on without them."""
+    in_the_way = scene.settings.home / "data_docs.lock"
+    in_the_way.unlink(missing_ok=True)
+    in_the_way.mkdir()
+    _land(scene.settings, scene.folder, "noted", list(_orders("noted", 5)))
+    _run(scene)
+    scene.by_hand = lambda: in_the_way.rmdir() if in_the_way.is_dir() else None
+    scene.told = f"{in_the_way} is nobody's."
+
+
+@_drill
 def condition_blind(scene: Scene) -> None:
     """Somebody takes a grant away."""
     _change(scene, "revoke select on ops.batches from oncall")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from prometheus_client.registry import Collector
 from customer360 import warehouse
 from customer360.settings import Settings
 from customer360.warehouse import query
-
-_log = logging.getLogger(__name__)
+from customer360.warehouse.side_products import aside
 
 # name, type, help, labels, query that gives the labels and then the value
 _METRICS: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
@@ -55,15 +53,19 @@ class WarehouseCounters(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The counters as they are now."""
-        try:
-            counters, is_up = self._read(), 1
-        except Exception as error:  # a scrape must get an answer whatever is broken
-            _log.warning("The counters cannot be read: %s", type(error).__name__)
-            counters, is_up = [], 0
+        counters: list[Metric] = []
+        with aside(self._settings, "metrics") as attempt:  # a scrape must get an answer whatever is broken
+            counters = self.read()
+        is_up = 0 if attempt.failure else 1
         yield GaugeMetricFamily("c360_warehouse_up", "Whether the warehouse answered this scrape.", value=is_up)
         yield from counters
 
-    def _read(self) -> list[Metric]:
+    def read(self) -> list[Metric]:
+        """The counters.
+
+        Raises:
+            psycopg.Error: one of them cannot be read.
+        """
         counters: list[Metric] = []
         with warehouse.connect(
             "oncall", self._settings, autocommit=True, application_name="customer360 metrics"

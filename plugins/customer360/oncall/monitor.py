@@ -7,6 +7,7 @@ should report hides it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from customer360.oncall.conditions import Finding, View, blind, look
 from customer360.settings import Settings
 from customer360.stack import lineage
 from customer360.warehouse import embedded_server, logins
+from customer360.warehouse.side_products import aside
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +51,9 @@ def look_once(settings: Settings) -> Look:
     with warehouse.connect("owner", settings, autocommit=True, application_name="customer360 monitor") as connection:
         changes = incidents.synchronise(connection, findings)
         freshness.measure(connection, settings)
-        sent = alerts.deliver(connection, settings)
+        sent: dict[str, int] = {}
+        with aside(settings, "alerts"):
+            sent = alerts.deliver(connection, settings)
         if ended := logins.end_what_is_too_long(connection, settings):
             _log.warning("%d sessions of readers ran or idled for too long and were ended", ended)
     return Look(findings, changes, sent)
@@ -68,13 +72,12 @@ def _configure(settings: Settings) -> list[Finding]:
 
 def watch(settings: Settings, stop: threading.Event | None = None) -> None:
     """Look every ``monitor_seconds`` until ``stop`` is set or the installation's folder is gone, and serve counters."""
-    from customer360.oncall.metrics import serve
-
     stop = stop or threading.Event()
     absence = _Absence(settings)
-    with serve(settings) as address:
-        _log.info("Counters at %s", address)
+    with contextlib.ExitStack() as served:
+        is_served = False
         while not stop.is_set() and settings.home.exists():
+            is_served = is_served or _serve_counters(settings, served)
             try:
                 if settings.is_embedded and not embedded_server.is_running(settings):
                     raise WarehouseUnavailableError("The embedded server does not run.", "Run `c360 up --no-airflow`.")
@@ -86,6 +89,15 @@ def watch(settings: Settings, stop: threading.Event | None = None) -> None:
             except Exception:
                 _log.exception("This look failed; the next one is in %s s", settings.monitor_seconds)
             stop.wait(settings.monitor_seconds)
+
+
+def _serve_counters(settings: Settings, until: contextlib.ExitStack) -> bool:
+    """Serve the counters until the stack is closed. Where the port is taken, the next look tries again."""
+    from customer360.oncall.metrics import serve
+
+    with aside(settings, "metrics") as attempt:
+        _log.info("Counters at %s", until.enter_context(serve(settings)))
+    return not attempt.failure
 
 
 class _Absence:
@@ -129,5 +141,5 @@ class _Absence:
         for channel in alerts.channels(self._settings):
             try:
                 channel.send(f"[customer360] {subject}", text)
-            except alerts.UNDELIVERED as error:
+            except Exception as error:
                 _log.warning("The %s channel does not answer: %s", channel.name, type(error).__name__)

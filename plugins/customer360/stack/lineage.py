@@ -2,12 +2,12 @@
 
 What is told is what happened: the files that were loaded and the tables that a publication changed, each with the
 tables that its models read. By default the events are appended to ``C360_HOME/lineage/events.jsonl``; another
-transport is Airflow's own setting (``AIRFLOW__OPENLINEAGE__TRANSPORT``). A failure to tell never fails a task.
+transport is Airflow's own setting (``AIRFLOW__OPENLINEAGE__TRANSPORT``). A failure never fails a task: it is recorded
+as one of a side product.
 """
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.settings import Settings
+from customer360.warehouse.side_products import aside
 
 if TYPE_CHECKING:
     from customer360.front_door.load import IngestSummary
     from customer360.publication.build import RunSummary
 
-_log = logging.getLogger(__name__)
 _EVENTS_BYTES = 50_000_000
 
 # What the identity step reads and writes beside the models (docs: identity).
@@ -39,11 +39,14 @@ def events_file(settings: Settings) -> Path:
 
 def of_load(settings: Settings, summary: IngestSummary) -> None:
     """Tell that files became rows of raw, and of the quarantine."""
-    for feed in sorted({batch.feed for batch in summary.loaded}):
-        batches = [batch for batch in summary.loaded if batch.feed == feed]
-        outputs = [f"raw.{feed}"] + ["quarantine.rows"] * any(batch.quarantined for batch in batches)
-        files = [f"{settings.landing_url.rstrip('/')}/{feed}/{batch.file_name}" for batch in batches]
-        _tell(settings, files, [], outputs)
+    if not summary.loaded:
+        return
+    with aside(settings, "lineage"):
+        for feed in sorted({batch.feed for batch in summary.loaded}):
+            batches = [batch for batch in summary.loaded if batch.feed == feed]
+            outputs = [f"raw.{feed}"] + ["quarantine.rows"] * any(batch.quarantined for batch in batches)
+            files = [f"{settings.landing_url.rstrip('/')}/{feed}/{batch.file_name}" for batch in batches]
+            _tell(settings, files, [], outputs)
 
 
 def of_run(settings: Settings, summary: RunSummary) -> None:
@@ -52,29 +55,29 @@ def of_run(settings: Settings, summary: RunSummary) -> None:
 
     if not summary.tables:
         return
-    if summary.kind != "daily" and summary.batch_count:
-        _tell(settings, [], list(_IDENTITY_READS), list(_IDENTITY_WRITES))
-    read = runner.tables_read(settings)
-    for name in sorted(summary.tables):
-        _tell(settings, [], sorted(read.get(name, ())), [name])
+    with aside(settings, "lineage"):
+        if summary.kind != "daily" and summary.batch_count:
+            _tell(settings, [], list(_IDENTITY_READS), list(_IDENTITY_WRITES))
+        read = runner.tables_read(settings)
+        for name in sorted(summary.tables):
+            _tell(settings, [], sorted(read.get(name, ())), [name])
 
 
 def _tell(settings: Settings, files: list[str], inputs: list[str], outputs: list[str]) -> None:
-    try:
-        from airflow.providers.openlineage.api import emit_dataset_lineage
-        from openlineage.client.event_v2 import Dataset
+    from airflow.providers.openlineage.api import emit_dataset_lineage
+    from openlineage.client.event_v2 import Dataset
 
-        parts = urlsplit(warehouse.url("oncall", settings))
-        namespace = f"postgres://{parts.hostname}:{parts.port or 5432}"
+    parts = urlsplit(warehouse.url("oncall", settings))
+    namespace = f"postgres://{parts.hostname}:{parts.port or 5432}"
 
-        def table(name: str) -> Any:
-            return Dataset(namespace=namespace, name=f"{parts.path.strip('/')}.{name}")
+    def table(name: str) -> Any:
+        return Dataset(namespace=namespace, name=f"{parts.path.strip('/')}.{name}")
 
-        emit_dataset_lineage(
-            inputs=[*map(_file, files), *map(table, inputs)], outputs=[table(name) for name in outputs]
-        )
-    except Exception:
-        _log.warning("Lineage of %s was not told", ", ".join(outputs), exc_info=True)
+    emit_dataset_lineage(
+        inputs=[*map(_file, files), *map(table, inputs)],
+        outputs=[table(name) for name in outputs],
+        raise_on_error=True,
+    )
 
 
 def _file(location: str) -> Any:
