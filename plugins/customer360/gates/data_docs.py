@@ -1,29 +1,32 @@
-"""Data Docs: GX's site of suites and validation results, made from ``ops.gate_results`` off the hot path.
+"""Data Docs: a site of suites and validation results, made from ``ops.gate_results`` off the hot path.
 
-GX would store each validation as JSON beside the site and render it while the batch waits (0.8 s). Here the warehouse
-is the only store: the site can be thrown away and made again, and shows the same from whatever machine it is made.
+Great Expectations would store each validation as JSON beside the site, render it while the batch waits (0.8 s), and
+fetch its styles and scripts from five hosts. Here the warehouse is the only store and the pages are our own templates
+(docs/decisions/0028-data-docs-are-our-own-pages.md): the site can be thrown away and made again, shows the same from
+whatever machine it is made, and opens without a network.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import html
-import logging
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from datetime import UTC
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from customer360 import warehouse
 from customer360.settings import Settings
+from customer360.templates import SELF_CONTAINED, render
 from customer360.warehouse import query
 
 SHOWN_PER_SUITE = 12
-"""The latest validations of each suite that the site shows; each costs about 0.1 s to render."""
+"""The latest validations of each suite that the site shows."""
 
 _LATEST = """
 with validations as (
@@ -38,8 +41,82 @@ join ops.gate_results as r
     and r.run_id is not distinct from v.run_id and r.batch_id is not distinct from v.batch_id
 left join ops.batches as b on b.batch_id = v.batch_id
 where v.place <= %s
-order by v.gate, v.suite, v.checked_at desc, r.ctid
+order by v.checked_at desc, v.gate, v.suite, r.ctid
 """
+_MOODS = {"passed": "good", "warned": "warning", "failed": "critical", "crashed": "critical"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one expectation found, as ops.gate_results holds it."""
+
+    expectation: str
+    column: str | None
+    severity: str
+    outcome: str
+    checked: int | None
+    unexpected: int | None
+    detail: str | None
+
+    @property
+    def words(self) -> str:
+        """The expectation in its own words."""
+        return self.detail or self.expectation.replace("_", " ")
+
+    @property
+    def mood(self) -> str:
+        """The class of the stylesheet: a warning that failed is none that stops anything."""
+        return "warning" if self.outcome == "failed" and self.severity != "critical" else _MOODS[self.outcome]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What one suite found at one time."""
+
+    gate: str
+    suite: str
+    run_id: int | None
+    batch_id: int | None
+    checked_at: datetime
+    feed: str | None
+    file_name: str | None
+    results: tuple[Result, ...]
+
+    @property
+    def asset(self) -> str:
+        """What was judged, as a reader knows it: the batch by its file, or the table."""
+        if self.feed is None:
+            return self.suite
+        if self.gate == "landing":
+            return f"batch {self.batch_id}, {self.feed}/{self.file_name}"
+        return f"{self.gate}.{self.feed}, batch {self.batch_id}"
+
+    @property
+    def passed(self) -> int:
+        """How many expectations hold."""
+        return sum(result.outcome == "passed" for result in self.results)
+
+    @property
+    def outcome(self) -> str:
+        """passed; warned: nothing critical failed; failed; crashed: something could not be evaluated."""
+        outcomes = {result.outcome for result in self.results}
+        if "crashed" in outcomes:
+            return "crashed"
+        if any(result.outcome == "failed" and result.severity == "critical" for result in self.results):
+            return "failed"
+        return "warned" if "failed" in outcomes else "passed"
+
+    @property
+    def mood(self) -> str:
+        """The class of the stylesheet."""
+        return _MOODS[self.outcome]
+
+    @property
+    def path(self) -> str:
+        """Its page, below the site."""
+        what = f"batch-{self.batch_id}" if self.batch_id else f"run-{self.run_id}" if self.run_id else "check"
+        at = self.checked_at.astimezone(UTC)
+        return f"validations/{self.gate}/{_as_name(self.suite)}/{what}-{at:%Y%m%dT%H%M%S%f}.html"
 
 
 def site(settings: Settings) -> Path:
@@ -48,144 +125,102 @@ def site(settings: Settings) -> Path:
 
 
 def build_data_docs(settings: Settings) -> Path:
-    """Make the site anew if a gate has found something since it was made; returns its first page.
+    """Make the site again if a gate has found something since it was made; returns its first page.
 
-    The finished site takes the place of the old one folder by folder, so that a reader always finds pages.
+    The finished site takes the place of the old one as one folder, so that a reader always finds pages.
     """
     with warehouse.connect("oncall", settings, autocommit=True) as connection:
         newest = warehouse.scalar(connection, "select max(checked_at)::text from ops.gate_results") or "nothing"
         target = site(settings).parent
         mark = target / ".made_from"
-        if mark.exists() and mark.read_text() == newest and site(settings).exists():
+        made_from = f"{newest} {_TEMPLATES_VERSION}"
+        if mark.exists() and mark.read_text() == made_from and site(settings).exists():
             return site(settings)
         rows = connection.execute(query(_LATEST), [SHOWN_PER_SUITE]).fetchall()
-    with _alone(settings):
+    with _alone(settings) as is_alone:
+        if not is_alone:
+            return site(settings)
+        for left in settings.home.glob(".data_docs.*"):  # of a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
         fresh = settings.home / f".data_docs.{uuid.uuid4().hex}"
         try:
-            _render(fresh, rows)
-            made = fresh / "uncommitted" / "data_docs" / "local_site"
-            (made / ".made_from").write_text(newest)
+            _write(fresh, list(_validations(rows)), newest)
+            (fresh / ".made_from").write_text(made_from)
             old = settings.home / f".data_docs.{uuid.uuid4().hex}"
             with contextlib.suppress(FileNotFoundError):
                 target.rename(old)
-            made.rename(target)
+            fresh.rename(target)
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return site(settings)
 
 
+_TEMPLATES_VERSION = 2
+"""Grows with a change of the pages' content, so that the next sweep makes them again."""
+
+
 @contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
+def _alone(settings: Settings) -> Iterator[bool]:
+    """Whether nobody else is making the site. Nobody waits: who hangs in it must not hold up the sweep."""
     with (settings.home / "data_docs.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
 
 
-def _render(folder: Path, rows: list[Any]) -> None:
-    import great_expectations as gx
-    from great_expectations.core.expectation_validation_result import ExpectationSuiteValidationResult
-    from great_expectations.core.run_identifier import RunIdentifier
-    from great_expectations.data_context.types.resource_identifiers import (
-        ExpectationSuiteIdentifier,
-        ValidationResultIdentifier,
-    )
-
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    context = gx.get_context(mode="file", project_root_dir=folder)
-    for (gate, suite, run_id, batch_id, checked_at, feed, file_name), results in _validations(rows):
-        asset = html.escape(_asset(gate, suite, batch_id, feed, file_name))
-        told = [_result(*result) for result in results]
-        passed = sum(result.success for result in told)
-        validation = ExpectationSuiteValidationResult(
-            suite_name=suite,
-            success=passed == len(told),
-            results=told,
-            statistics={
-                "evaluated_expectations": len(told),
-                "successful_expectations": passed,
-                "unsuccessful_expectations": len(told) - passed,
-                "success_percent": 100 * passed / len(told),
-            },
-            meta={
-                "run_id": {"run_name": _run_name(run_id, batch_id), "run_time": checked_at.isoformat()},
-                "active_batch_definition": {"data_asset_name": asset, "datasource_name": "warehouse"},
-                "batch_spec": {"data_asset_name": asset},  # where the page's head looks for it
-            },
-        )
-        run = RunIdentifier(run_name=_run_name(run_id, batch_id), run_time=checked_at.astimezone(UTC))
-        identifier = ValidationResultIdentifier(
-            expectation_suite_identifier=ExpectationSuiteIdentifier(name=suite),
-            run_id=run,
-            batch_identifier=f"{batch_id or run_id or 0}-{checked_at:%H%M%S%f}",
-        )
-        context.validation_results_store.set(identifier, validation)
-    for suite in sorted({row[1] for row in rows}):
-        if (made := _suite_of(suite)) is not None:
-            context.suites.add(made)
-    context.build_data_docs()
-    # GX puts the site below the project's folder gx.
-    with contextlib.suppress(FileNotFoundError):
-        (folder / "gx" / "uncommitted").rename(folder / "uncommitted")
-
-
-def _asset(gate: str, suite: str, batch_id: int | None, feed: str | None, file_name: str | None) -> str:
-    """What was judged, as a reader knows it: the batch by its file, or the table."""
-    if feed is None:
-        return suite
-    return f"batch {batch_id}, {feed}/{file_name}" if gate == "landing" else f"{gate}.{feed}, batch {batch_id}"
-
-
-def _run_name(run_id: int | None, batch_id: int | None) -> str:
-    return f"batch-{batch_id}" if batch_id else f"run-{run_id}" if run_id else "check"
-
-
-def _suite_of(name: str) -> Any:
-    gate, _, thing = name.partition(".")
-    try:
-        return import_module(f"expectations.{gate}.{thing}").suite()
-    except (ImportError, AttributeError, TypeError):
-        return None
-
-
-def _validations(rows: list[Any]) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:
-    grouped: dict[tuple[Any, ...], list[Any]] = {}
-    for row in rows:
-        grouped.setdefault(tuple(row[:7]), []).append(row[7:])
-    yield from grouped.items()
-
-
-def _result(
-    expectation: str,
-    column: str | None,
-    severity: str,
-    outcome: str,
-    checked: int | None,
-    unexpected: int | None,
-    detail: str | None,
-) -> Any:
-    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
-    from great_expectations.expectations.metadata_types import FailureSeverity
-
-    from customer360.gates.row_rules import ExpectAsDescribed
-
-    # The page shows an expectation's own words; to show it under its type, GX would want all its arguments back.
-    configuration = ExpectationConfiguration(
-        type=ExpectAsDescribed.expectation_type,
-        kwargs={"column": column} if column else {},
-        description=detail or expectation.replace("_", " "),
-        severity=FailureSeverity(severity),
-        meta={"expectation": expectation},
-    )
-    figures: dict[str, float | None] = {"element_count": checked, "unexpected_count": unexpected}
-    if checked is not None and unexpected is not None:
-        figures["unexpected_percent"] = 100 * unexpected / checked if checked else 0.0
-    return ExpectationValidationResult(
-        success=outcome == "passed",
-        expectation_config=configuration,
-        result={name: value for name, value in figures.items() if value is not None},
-        exception_info={"raised_exception": outcome == "crashed", "exception_message": detail or "",
-                        "exception_traceback": ""},
-        meta={},
+def _write(folder: Path, validations: list[Validation], newest: str) -> None:
+    suites = {one.suite: f"expectations/{_as_name(one.suite)}.html" for one in validations}
+    expectations = {name: found for name in suites if (found := _expectations(name))}
+    pages = {name: path for name, path in suites.items() if name in expectations}
+    _page(
+        folder / "index.html", "data_docs.html", title="Data Docs", validations=validations, newest=newest,
+        per_suite=SHOWN_PER_SUITE, gates=sorted({one.gate for one in validations}), suites=pages,
     )  # fmt: skip
+    for one in validations:
+        _page(folder / one.path, "data_docs_validation.html", title=one.asset, one=one, home="../../../",
+              suite_page=pages.get(one.suite))  # fmt: skip
+    for name, path in pages.items():
+        _page(folder / path, "data_docs_suite.html", title=f"Suite {name}", name=name, home="../",
+              expectations=expectations[name])  # fmt: skip
+
+
+def _page(target: Path, template: str, **values: Any) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(render(template, policy=SELF_CONTAINED, **values), encoding="utf-8")
+
+
+def _as_name(suite: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", suite).strip(".")
+
+
+def _expectations(suite: str) -> list[dict[str, Any]]:
+    """What a suite expects now; nothing for one that is no more."""
+    from customer360.gates import suites
+
+    gate, _, thing = suite.partition(".")
+    try:
+        found = import_module(f"expectations.{gate}.{thing}").suite().expectations
+    except (ImportError, AttributeError, TypeError):
+        return []
+    return [
+        {
+            "expectation": one.expectation_type,
+            "words": one.description or one.expectation_type.replace("_", " "),
+            "column": suites.subject(one.configuration.kwargs),
+            "severity": suites.severity(one),
+            "notes": one.notes if isinstance(one.notes, str) else " ".join(one.notes or ()),
+        }
+        for one in found
+    ]
+
+
+def _validations(rows: list[Any]) -> Iterator[Validation]:
+    grouped: dict[tuple[Any, ...], list[Result]] = {}
+    for row in rows:
+        grouped.setdefault(tuple(row[:7]), []).append(Result(*row[7:]))
+    for key, results in grouped.items():
+        yield Validation(*key, tuple(results))

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -177,8 +176,8 @@ def _outcome_of(gate: str, suite: str, result: Any) -> ExpectationOutcome:
         gate=gate,
         suite=suite,
         expectation=configuration.type,
-        column=_subject(configuration.kwargs),
-        severity=_severity(configuration),
+        column=subject(configuration.kwargs),
+        severity=severity(configuration),
         outcome=outcome,
         checked=found.get("element_count"),
         unexpected=unexpected,
@@ -186,12 +185,14 @@ def _outcome_of(gate: str, suite: str, result: Any) -> ExpectationOutcome:
     )
 
 
-def _severity(configuration: Any) -> str:
-    severity = getattr(configuration, "severity", None) or "critical"
-    return str(getattr(severity, "value", severity))
+def severity(configuration: Any) -> str:
+    """critical, warning or info, of an expectation or its configuration."""
+    given = getattr(configuration, "severity", None) or "critical"
+    return str(getattr(given, "value", given))
 
 
-def _subject(arguments: dict[str, Any]) -> str | None:
+def subject(arguments: dict[str, Any]) -> str | None:
+    """The column that an expectation is about, from its arguments; ``items[].sku`` for a field of an element."""
     column = arguments.get("column") or arguments.get("column_A")
     return f"{column}[].{arguments['element']}" if arguments.get("element") else column
 
@@ -214,13 +215,17 @@ def record(
     run_id: int | None = None,
     batch_id: int | None = None,
 ) -> None:
-    """Write results to ``ops.gate_results`` in one statement; the caller commits."""
+    """Write results to ``ops.gate_results`` in one statement; the caller commits.
+
+    What is kept never counts more unexpected than checked, whatever an expectation counted: readers take shares of it.
+    """
     rows = list(results)
     connection.execute(
         """
         insert into ops.gate_results (gate, suite, expectation, column_name, severity, outcome, run_id, batch_id,
                                       checked_count, unexpected_count, detail)
-        select gate, suite, expectation, column_name, severity, outcome, %s, %s, checked, unexpected, detail
+        select gate, suite, expectation, column_name, severity, outcome, %s, %s, checked, least(unexpected, checked),
+            detail
         from unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
                     %s::text[])
              as t (gate, suite, expectation, column_name, severity, outcome, checked, unexpected, detail)
@@ -299,9 +304,9 @@ class LandingGate:
             if result.success:
                 continue
             rows = result.result["unexpected_index_list"]
-            tally.unexpected += result.result["unexpected_count"]
+            tally.unexpected += min(result.result["unexpected_count"], len(chunk))
             tally.first_rows.extend(int(chunk.row_numbers[row]) for row in rows[: 5 - len(tally.first_rows)])
-            if _severity(tally.expectation) == "critical":
+            if severity(tally.expectation) == "critical":
                 for row in rows:
                     expectation = tally.expectation
                     message = expectation.explain(chunk, row)
@@ -333,7 +338,7 @@ class LandingGate:
                     suite=self._suite.name,
                     expectation=expectation.expectation_type,
                     column=expectation.subject or None,
-                    severity=_severity(expectation),
+                    severity=severity(expectation),
                     outcome="failed" if tally.unexpected else "passed",
                     checked=self._checked,
                     unexpected=tally.unexpected,
@@ -345,10 +350,3 @@ class LandingGate:
 
 def _key(configuration: Any) -> str:
     return f"{configuration.type} {sorted((k, str(v)) for k, v in configuration.kwargs.items() if k != 'batch_id')}"
-
-
-def build_data_docs(settings: Settings) -> Path:
-    """Make the Data Docs site anew if a gate found something since; returns its first page (about a second)."""
-    from customer360.gates import data_docs
-
-    return data_docs.build_data_docs(settings)
