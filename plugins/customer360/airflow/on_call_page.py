@@ -12,8 +12,6 @@ import hmac
 import re
 import secrets
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -21,7 +19,6 @@ from airflow.api_fastapi.core_api.security import get_user
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from customer360.errors import Customer360Error
@@ -29,6 +26,7 @@ from customer360.oncall.actions import ACTIONS, DAG_IDS, ActionError, recorded, 
 from customer360.oncall.freshness import DAILY
 from customer360.oncall.picture import take
 from customer360.settings import PROJECT_ROOT, get_settings
+from customer360.templates import render as render_template
 
 BASE = "/customer360/on-call/"
 RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
@@ -149,7 +147,7 @@ async def act(request: Request, user: Any = User) -> Response:
 def result(action_id: int, user: Any = User) -> Response:
     """What came of an action."""
     _insist(user, "GET")
-    row = recorded(get_settings(), action_id)
+    row = recorded(get_settings(), action_id) if 0 < action_id < 2**63 else None
     if row is None:
         raise HTTPException(404, "There is no such action.")
     return _page("result", user, title=row["command"], row=row)
@@ -158,16 +156,10 @@ def result(action_id: int, user: Any = User) -> Response:
 # ---- rendering -------------------------------------------------------------------------------------------------
 
 
-@cache
-def _template() -> Any:
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    return environment.get_template("page.html")
-
-
 def _page(view: str, user: Any, *, status: int = 200, **content: Any) -> Response:
     nonce = secrets.token_urlsafe(16)
-    text = _template().render(
-        view=view, nonce=nonce, user=user.get_name(), may_act=may_act(user), base=BASE, actions=ACTIONS,
+    text = render_template(
+        "on_call.html", view=view, nonce=nonce, user=user.get_name(), may_act=may_act(user), base=BASE, actions=ACTIONS,
         query=_query, offers=offers, runbook=_runbook, totals=_totals, daily=DAILY, **content,
     )  # fmt: skip
     policy = (

@@ -6,21 +6,25 @@ the simple auth manager has both; FAB and Keycloak give them to roles (docs/depl
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from airflow.api_fastapi.core_api.security import get_user
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import FileResponse, RedirectResponse, Response
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from customer360.airflow.on_call_page import router as on_call
 from customer360.airflow.plain_page import PAGE_POLICY, page, render
-from customer360.report import NothingToReportError, write_customer_page, write_report
+from customer360.report import NothingToReportError, UnknownCustomerError, draw_customer_page, draw_report, edition
 from customer360.settings import PROJECT_ROOT, Settings, get_settings
+from customer360.templates import SELF_CONTAINED
+from customer360.warehouse.side_products import aside
 
 RUNBOOKS = PROJECT_ROOT / "docs" / "runbooks"
 _USER = Depends(get_user)
@@ -28,14 +32,8 @@ PAGES = "customer360"
 CUSTOMERS = "customer360 customers"
 _NAME = re.compile(r"[a-z0-9_-]{1,80}")
 
-# Data Docs are pages of Great Expectations with its own scripts. They may run, but they may not call Airflow's API in
-# the reader's name.
-_DATA_DOCS_POLICY = "connect-src 'none'; form-action 'none'; object-src 'none'; base-uri 'none'"
-# The report is one file with its script in it: it needs nothing from anywhere.
-_REPORT_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
-)
+# Data Docs and the report have scripts. They run, and may not call Airflow's API in the reader's name.
+_HEADERS = {"Content-Security-Policy": SELF_CONTAINED, "X-Content-Type-Options": "nosniff"}
 
 
 @cache
@@ -75,46 +73,78 @@ def index() -> Response:
 
 def data_docs(path: str) -> Response:
     """A file of the Data Docs site."""
-    root = (get_settings().home / "data_docs").resolve()
-    wanted = (root / (path or "index.html")).resolve()
-    if wanted.is_dir():
-        wanted = wanted / "index.html"
-    if not wanted.is_relative_to(root):
-        raise HTTPException(404, "There is no such page.")
-    if not wanted.is_file():
+    wanted = _file_below(get_settings().home / "data_docs", path)
+    if wanted is None:
         if path in {"", "index.html"}:
             return page("Data Docs", "<p>No gate has written its results yet. Land a file, and look again.</p>")
         raise HTTPException(404, "There is no such page.")
-    return FileResponse(
-        wanted, headers={"Content-Security-Policy": _DATA_DOCS_POLICY, "X-Content-Type-Options": "nosniff"}
-    )
+    return FileResponse(wanted, headers=_HEADERS)
+
+
+def _file_below(folder: Path, path: str) -> Path | None:
+    """The file of that path within the folder, of a folder its index; None for whatever is none."""
+    try:
+        root = folder.resolve()
+        wanted = (root / path).resolve()
+        if wanted.is_dir():
+            wanted = wanted / "index.html"
+        return wanted if wanted.is_relative_to(root) and wanted.is_file() else None
+    except (ValueError, OSError):  # a NUL in it, a name that is too long, a circle of links
+        return None
 
 
 def churn_picture(model_version: int) -> Response:
     """The picture of a churn model's evaluation, which its fit has drawn."""
-    path = get_settings().home / "churn" / f"version_{model_version}.svg"
-    if not path.is_file():
+    path = _file_below(get_settings().home / "churn", f"version_{model_version}.svg")
+    if path is None:
         raise HTTPException(404, "There is no picture of this version.")
     headers = {"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type="image/svg+xml", headers=headers)
 
 
-def report() -> Response:
-    """The shop's report, drawn from what is published now."""
-    return _drawn(write_report)
+def report(request: Request) -> Response:
+    """The shop's report: drawn once for each edition, and sent only to who does not have it yet."""
+    return _drawn(request, "report", _report_of_now)
 
 
-def customer_report(customer_key: int) -> Response:
-    """The page of one customer."""
-    return _drawn(lambda settings: write_customer_page(settings, customer_key))
+def customer_report(request: Request, customer_key: int) -> Response:
+    """The page of one customer. 404 if nobody has the key."""
+    return _drawn(request, f"customer {customer_key}", lambda settings: draw_customer_page(settings, customer_key)[1])
 
 
-def _drawn(write: Callable[[Settings], Path]) -> Response:
-    try:
-        path = write(get_settings())
-    except NothingToReportError as error:
-        return page("Report", f"<p>{html.escape(str(error))} {html.escape(error.next_step)}</p>")
-    return FileResponse(path, headers={"Content-Security-Policy": _REPORT_POLICY, "X-Content-Type-Options": "nosniff"})
+_last_report = ("", "")
+_one_at_a_time = threading.Lock()
+
+
+def _report_of_now(settings: Settings) -> str:
+    """The report, from this process' memory where it is still the edition of now."""
+    global _last_report  # one page of 5 MB, and no more
+    with _one_at_a_time:
+        if _last_report[0] != f"{settings.database} {edition(settings)}":
+            made_of, drawn = draw_report(settings)
+            _last_report = (f"{settings.database} {made_of}", drawn)
+        return _last_report[1]
+
+
+def _drawn(request: Request, what: str, draw: Callable[[Settings], str]) -> Response:
+    """A drawn page, or 304 for who has this edition; 503 if it cannot be drawn, which is an incident."""
+    settings = get_settings()
+    with aside(settings, "report"):
+        try:
+            tag = hashlib.sha256(f"{settings.database} {edition(settings)} {what}".encode()).hexdigest()[:32]
+            headers = {**_HEADERS, "ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
+            if tag in re.findall(r'"([^"]*)"', request.headers.get("if-none-match", "")):
+                return Response(status_code=304, headers=headers)
+            return HTMLResponse(draw(settings), headers=headers)
+        except NothingToReportError as error:
+            status = 404 if isinstance(error, UnknownCustomerError) else 200
+            return page("Report", f"<p>{html.escape(str(error))} {html.escape(error.next_step)}</p>", status)
+    return page(
+        "Report",
+        "<p>The report cannot be drawn now; published tables are not affected. On-call has an incident of it: "
+        '<a href="/customer360/runbooks/side_product_failed">side_product_failed</a>.</p>',
+        503,
+    )
 
 
 def runbook_list() -> Response:

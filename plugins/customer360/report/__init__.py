@@ -5,15 +5,22 @@ Everything is read as role ``bi_reader``, from marts and ops, in one REPEATABLE 
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from customer360 import warehouse
+from customer360 import __version__, warehouse
 from customer360.errors import Customer360Error
 from customer360.settings import Settings
 
 
 class NothingToReportError(Customer360Error):
-    """Nothing is published yet, or the customer is not among the published ones."""
+    """Nothing is published yet."""
+
+
+class UnknownCustomerError(NothingToReportError):
+    """Nobody among the published customers has the key."""
 
 
 def write_report(settings: Settings, target: Path | None = None) -> Path:
@@ -22,12 +29,21 @@ def write_report(settings: Settings, target: Path | None = None) -> Path:
     Raises:
         NothingToReportError: nothing is published yet.
     """
+    return _write(draw_report(settings)[1], target or settings.home / "report" / "index.html")
+
+
+def draw_report(settings: Settings) -> tuple[str, str]:
+    """The shop's report as HTML, after the edition that it is (see :func:`edition`).
+
+    Raises:
+        NothingToReportError: nothing is published yet.
+    """
     from customer360.report import page, pictures
 
-    with warehouse.connect("bi_reader", settings, application_name="customer360 report") as connection:
-        _require_publication(connection)
-        html = page.report(pictures.all_pictures(connection), pictures.state_of_the_shop(connection))
-    return _write(html, target or settings.home / "report" / "index.html")
+    with _reader(settings) as connection:
+        return _edition(connection), page.report(
+            pictures.all_pictures(connection), pictures.state_of_the_shop(connection)
+        )
 
 
 def write_customer_page(settings: Settings, customer_key: int, target: Path | None = None) -> Path:
@@ -36,25 +52,67 @@ def write_customer_page(settings: Settings, customer_key: int, target: Path | No
     A key that was merged into another leads to the present customer.
 
     Raises:
-        NothingToReportError: nothing is published yet, or nobody has this key.
+        NothingToReportError: nothing is published yet.
+        UnknownCustomerError: nobody has this key.
+    """
+    key, html = draw_customer_page(settings, customer_key)
+    return _write(html, target or settings.home / "report" / f"customer-{key}.html")
+
+
+def draw_customer_page(settings: Settings, customer_key: int) -> tuple[int, str]:
+    """The page of one customer as HTML, after the customer's present key.
+
+    Raises:
+        NothingToReportError: nothing is published yet.
+        UnknownCustomerError: nobody has this key.
     """
     from customer360.report import customer, page
 
-    with warehouse.connect("bi_reader", settings, application_name="customer360 report") as connection:
-        _require_publication(connection)
-        told = customer.tell(connection, customer_key)
+    with _reader(settings) as connection:
+        told = customer.tell(connection, customer_key) if abs(customer_key) < _KEYS_END else None
         if told is None:
-            raise NothingToReportError(
+            raise UnknownCustomerError(
                 f"No published customer has the key {customer_key}.",
                 "See which there are: select customer_key from marts.customer_360 (c360 url).",
             )
-        html = page.customer(told)
-    return _write(html, target or settings.home / "report" / f"customer-{told.customer_key}.html")
+        return told.customer_key, page.customer(told)
 
 
-def _require_publication(connection: warehouse.Connection) -> None:
-    if not warehouse.scalar(connection, "select to_regclass('marts.customer_360')"):
-        raise NothingToReportError("Nothing is published yet.", "Land some files, then run `c360 run`.")
+def edition(settings: Settings) -> str:
+    """What a page is of: two pages of one edition show the same, so that one need not be drawn again.
+
+    The publication, the last result of a gate, the last batch, and the hour: the report shows ages.
+
+    Raises:
+        NothingToReportError: nothing is published yet.
+    """
+    with _reader(settings) as connection:
+        return _edition(connection)
+
+
+def _edition(connection: warehouse.Connection) -> str:
+    parts = warehouse.scalar(
+        connection,
+        """
+        select concat_ws(' ', (select max(publication_id) from ops.publications),
+            (select max(checked_at) from ops.gate_results), (select max(batch_id) from ops.batches),
+            date_trunc('hour', now()))
+        """,
+    )
+    return hashlib.sha256(f"{__version__} {parts}".encode()).hexdigest()[:32]
+
+
+_KEYS_END = 2**63
+"""A bigint ends before it."""
+
+
+@contextlib.contextmanager
+def _reader(settings: Settings) -> Iterator[warehouse.Connection]:
+    """One published version, for as long as the block runs."""
+    with warehouse.connect("bi_reader", settings, application_name="customer360 report") as connection:
+        if not warehouse.scalar(connection, "select to_regclass('marts.customer_360')"):
+            raise NothingToReportError("Nothing is published yet.", "Land some files, then run `c360 run`.")
+        yield connection
 
 
 def _write(html: str, target: Path) -> Path:
