@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, Feed
-from customer360.front_door import ledger
+from customer360.front_door import ledger, replay
 from customer360.progress import Progress, Silent
 from customer360.publication import control_totals
 from customer360.publication.build import published_tables
@@ -139,7 +139,7 @@ def _ledger(connection: Connection) -> Check:
         not imbalances,
         f"{batches:,} batches",
         [str(imbalance) for imbalance in imbalances],
-        f"`c360 why {imbalances[0].batch_id}`" if imbalances else "",
+        f"{replay.bring_back(imbalances[0].batch_id)}, then `c360 run` and this again" if imbalances else "",
     )
 
 
