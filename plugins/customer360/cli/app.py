@@ -82,7 +82,5 @@ def _say_stopped() -> None:
 def _log_in_plain_words() -> None:
     """Our own warnings are for the person at the terminal; what libraries log is for no one there."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("customer360").addHandler(handler)
-    logging.getLogger("customer360").propagate = False
-    logging.getLogger().addHandler(logging.NullHandler())
+    handler.addFilter(logging.Filter("customer360"))
+    logging.basicConfig(format="%(message)s", handlers=[handler])

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,7 +62,7 @@ def monitor(
 
     settings = get_settings()
     if not once:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
@@ -78,29 +78,35 @@ def monitor(
     else:
         for change in seen.changes:
             out().print(f"Incident {change.incident_id}: {change.event}.")
-        out().print(f"{counted(len(found), 'open incident')}: `c360 incident list`." if found else "Nothing is wrong.")
+        _print_incidents(found)
     if found:
         raise typer.Exit(1)
+
+
+def _print_incidents(found: list[dict[str, Any]]) -> None:
+    """The open incidents with all that a person needs; no table, for a command that is cut cannot be pasted."""
+    from customer360.oncall.conditions import label_of
+
+    out().print(f"{counted(len(found), 'open incident')}." if found else "Nothing is wrong.")
+    for row in found:
+        since = f"{row['first_seen_at']:%Y-%m-%d %H:%M}"
+        out().print(f"\n{row['incident_id']}  {row['severity']} since {since} UTC: {row['summary']}", markup=False)
+        out().print(
+            f"  {label_of(row['command'])}: {row['command']}\n  runbook: c360 runbook {row['kind']}", markup=False
+        )
 
 
 @incident_app.command("list")
 def list_incidents(json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False) -> None:
     """The open incidents with the command that fixes each."""
     from customer360.oncall import incidents
-    from customer360.oncall.conditions import label_of
 
     with warehouse.connect("oncall", get_settings()) as connection:
         found = incidents.open_incidents(connection)
     if json:
         typer.echo(json_module.dumps(found, default=str))
         return
-    out().print(f"{counted(len(found), 'open incident')}.")
-    for row in found:  # no table: a command that is cut or folded cannot be pasted
-        since = f"{row['first_seen_at']:%Y-%m-%d %H:%M}"
-        out().print(f"\n{row['incident_id']}  {row['severity']} since {since} UTC: {row['summary']}", markup=False)
-        out().print(
-            f"  {label_of(row['command'])}: {row['command']}\n  runbook: c360 runbook {row['kind']}", markup=False
-        )
+    _print_incidents(found)
 
 
 @incident_app.command("close")

@@ -380,7 +380,7 @@ def run_stuck(view: View) -> Iterator[Finding]:
             f"run_stuck:{row['run_id']}",
             "critical",
             f"Run {row['run_id']} ({row['kind']}, {row['trigger']}) has been writing for {row['seconds'] // 60} min",
-            "c360 incident end-run --because 'it is stuck'",
+            f"c360 why run {row['run_id']}",
             EVERY_TABLE,
             {"run_id": row["run_id"], "seconds": row["seconds"]},
         )
