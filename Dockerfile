@@ -15,6 +15,7 @@ COPY --chown=c360:c360 plugins plugins
 COPY --chown=c360:c360 expectations expectations
 COPY --chown=c360:c360 dags dags
 COPY --chown=c360:c360 dbt_project dbt_project
+COPY --chown=c360:c360 sources sources
 COPY --chown=c360:c360 docs docs
 RUN uv sync --locked --no-default-groups --no-cache && mkdir -p /opt/customer360/.c360
 

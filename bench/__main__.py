@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("front_door", "latency", "identity", "increment", "loyalty")
+BENCHMARKS = ("front_door", "sources", "latency", "identity", "increment", "loyalty", "churn", "curve", "cuts", "idle")
 
 
 def main(names: list[str]) -> int:

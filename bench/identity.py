@@ -38,11 +38,14 @@ _THRESHOLDS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 0.9, 0.99)
 
 _STAGING = """
 create table staging.stg_orders (
-    order_id text, ordered_at timestamptz, customer_id text, email text, phone text, anonymous_id text);
+    order_key text, ordered_at timestamptz, customer_id text, email text, phone text, anonymous_id text,
+    source text default '', is_deleted boolean default false);
 create table staging.stg_web_sessions (
-    session_id text, started_at timestamptz, customer_id text, email text, anonymous_id text, order_id text);
+    session_key text, started_at timestamptz, customer_id text, email text, anonymous_id text, order_key text,
+    source text default '', is_deleted boolean default false);
 create table staging.stg_support_tickets (
-    ticket_id text, created_at timestamptz, customer_id text, email text, phone text, order_id text);
+    ticket_key text, created_at timestamptz, customer_id text, email text, phone text, order_key text,
+    source text default '', is_deleted boolean default false);
 """
 _FEEDS = {
     "orders": ("stg_orders", "order_id", "ordered_at", ["customer_id", "email", "phone", "anonymous_id"]),
@@ -53,6 +56,9 @@ _FEEDS = {
         "stg_support_tickets", "ticket_id", "created_at", ["customer_id", "email", "phone", "order_id"],
     ),
 }  # fmt: skip
+
+# The sample names no source: an id is its own record key.
+_KEYS = {"order_id": "order_key", "session_id": "session_key", "ticket_id": "ticket_key"}
 
 
 def main() -> None:
@@ -152,9 +158,9 @@ def _stage_people(connection: Connection, people: int) -> None:
             case when n % 2 = 0 then 'o' || n end
         from (select n, {person} as p from generate_series(1, {int(people * 0.09)}) as n) as tickets
         """,
-        "create unique index on staging.stg_orders (order_id)",
-        "create unique index on staging.stg_web_sessions (session_id)",
-        "create unique index on staging.stg_support_tickets (ticket_id)",
+        "create unique index on staging.stg_orders (order_key)",
+        "create unique index on staging.stg_web_sessions (session_key)",
+        "create unique index on staging.stg_support_tickets (ticket_key)",
     ):
         connection.execute(query(statement))
     connection.commit()
@@ -182,8 +188,8 @@ def _increment(settings: Settings, connection: Connection, people: int, number: 
     )
     connection.execute(
         query(
-            "insert into ops.dirty select 'order', order_id from staging.stg_orders "
-            f"where order_id like 'new{number}-%'"
+            "insert into ops.dirty select 'order', order_key from staging.stg_orders "
+            f"where order_key like 'new{number}-%'"
         )
     )
     connection.execute("analyze ops.dirty")
@@ -227,7 +233,8 @@ def measure_quality(settings: Settings, connection: Connection, customers: int) 
     )  # fmt: skip
     for feed, (table, record_id, seen_at, others) in _FEEDS.items():
         columns = [record_id, seen_at, *others]
-        copy_in(connection, f"staging.{table}", columns, _latest(sample, feed, record_id, columns))
+        staged = [_KEYS.get(name, name) for name in columns]
+        copy_in(connection, f"staging.{table}", staged, _latest(sample, feed, record_id, columns))
     begun = time.perf_counter()
     resolve(connection, settings=settings)
     connection.commit()
@@ -253,9 +260,10 @@ def _latest(sample: Path, feed: str, record_id: str, columns: list[str]) -> pa.T
     files = [
         str(file) for file in sample.rglob("*.parquet") if file.name.startswith(feed) and "truth" not in file.parts
     ]
+    staged = ", ".join(f"{name} as {_KEYS.get(name, name)}" for name in columns)
     found = duckdb.sql(
         f"""
-        select {", ".join(columns)} from read_parquet({files}, union_by_name = true)
+        select {staged} from read_parquet({files}, union_by_name = true)
         qualify row_number() over (partition by {record_id} order by updated_at desc) = 1
         """
     )

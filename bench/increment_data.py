@@ -103,7 +103,7 @@ def _insert(settings: Settings, feed: str, select: str) -> int:
 def land_nothing_new(settings: Settings) -> None:
     """One order that is known already."""
     fields = ", ".join(_ORDER_FIELDS)
-    _insert(settings, "orders", f"select 1, {fields} from raw.orders where order_id = 'O5000' limit 1")
+    _insert(settings, "orders", f"select 1, {fields} from raw.orders where order_key = 'O5000' limit 1")
 
 
 def land_increment(settings: Settings, customers: int, touched: int, number: int) -> list[str]:
@@ -124,10 +124,10 @@ def land_increment(settings: Settings, customers: int, touched: int, number: int
         select row_number() over (), {", ".join(corrected.get(name, name) for name in _ORDER_FIELDS)}
         from (
             select distinct on (customer_id) * from raw.orders
-            where order_id in (select order_id from candidate.fct_orders where customer_key in (
+            where order_key in (select order_key from candidate.fct_orders where customer_key in (
                 select customer_key from identity.identifiers
                 where identifier_type = 'customer_id' and identifier in (select 'C' || p from {people[1]} as c)))
-            order by customer_id, order_id
+            order by customer_id, order_key
         ) as old where customer_id is not null
         """,
     )

@@ -119,7 +119,7 @@ def make_shop(settings: Settings, customers: int, today: date, density: Density)
 
 def table_key(name: str) -> str:
     """The id column of a fact table."""
-    return {"fct_sessions": "session_id", "fct_tickets": "ticket_id"}.get(name, "order_id")
+    return {"fct_sessions": "session_key", "fct_tickets": "ticket_key"}.get(name, "order_key")
 
 
 def count(connection: Connection, table: str) -> int:
@@ -146,7 +146,7 @@ from (
 ) as people
 cross join lateral generate_series(1, orders);
 insert into candidate.fct_orders (
-    order_id, customer_key, ordered_at, ordered_on, updated_at, status, is_cancelled, is_valid, sales_channel,
+    order_key, customer_key, ordered_at, ordered_on, updated_at, status, is_cancelled, is_valid, sales_channel,
     payment_method, coupon_code, country, currency, exchange_rate, original_total_amount, original_refunded_amount,
     total_amount, discount_amount, tax_amount, shipping_amount, refunded_amount, refunded_net_amount, gross_amount,
     net_amount, cancelled_amount, item_count, is_returns_unknown, promised_delivery_at, delivered_at, is_late, batch_id)
@@ -161,30 +161,30 @@ select 'O' || id, customer_key, ordered_at, ordered_at::date, ordered_at,
     case when u < 0.995 then q * 4.5 > 3 end, 1
 from (select drawn.*, round((20 - 80 * ln(u * 0.999 + 0.0005))::numeric, 2) as total from drawn) as priced;
 insert into candidate.fct_order_items (
-    order_id, line_number, customer_key, ordered_on, sku, category, brand, quantity, returned_quantity, kept_quantity,
+    order_key, line_number, customer_key, ordered_on, sku, category, brand, quantity, returned_quantity, kept_quantity,
     unit_price, list_price, unit_cost, discount_amount, kept_amount, is_valid, batch_id)
-select order_id, line, customer_key, ordered_on, 'S' || category || brand, 'category ' || category, 'brand ' || brand,
+select order_key, line, customer_key, ordered_on, 'S' || category || brand, 'category ' || category, 'brand ' || brand,
     1, returned, (1 - returned) * is_valid::integer, price, price * 1.15, price * 0.6, 0,
     (1 - returned) * price * is_valid::integer, is_valid, 1
 from (
-    select order_id, customer_key, ordered_on, is_valid, line, total_amount / 2 as price,
+    select order_key, customer_key, ordered_on, is_valid, line, total_amount / 2 as price,
         1 + floor(random() * 6)::integer as category, (random() < 0.07)::integer as returned,
         case when random() < 0.6 then 1 else 1 + floor(random() * 4)::integer end as brand
     from candidate.fct_orders cross join generate_series(1, 2) as line
 ) as lines;
 insert into candidate.fct_refunds (
-    order_id, refund_number, refund_id, customer_key, refunded_at, refunded_on, currency, amount, net_amount,
+    order_key, refund_number, refund_id, customer_key, refunded_at, refunded_on, currency, amount, net_amount,
     original_amount, reason, batch_id)
-select order_id, 1, 'R', customer_key, delivered_at + interval '10 days', (delivered_at + interval '10 days')::date,
+select order_key, 1, 'R', customer_key, delivered_at + interval '10 days', (delivered_at + interval '10 days')::date,
     'USD', total_amount / 2, net_amount / 2, total_amount / 2, 'came back', 1
 from candidate.fct_orders
-where is_valid and delivered_at < timestamptz '{today}' - interval '10 days' and hashtext(order_id) % 20 = 0;
+where is_valid and delivered_at < timestamptz '{today}' - interval '10 days' and hashtext(order_key) % 20 = 0;
 update candidate.fct_orders as orders
 set refunded_amount = refunds.amount, refunded_net_amount = refunds.net_amount,
     original_refunded_amount = refunds.amount, net_amount = orders.net_amount - refunds.net_amount
-from candidate.fct_refunds as refunds where refunds.order_id = orders.order_id;
+from candidate.fct_refunds as refunds where refunds.order_key = orders.order_key;
 insert into candidate.fct_sessions (
-    session_id, customer_key, started_at, started_on, ended_at, updated_at, engaged_seconds, session_seconds,
+    session_key, customer_key, started_at, started_on, ended_at, updated_at, engaged_seconds, session_seconds,
     page_views, product_views, searches, add_to_carts, checkouts_started, device_type, batch_id)
 select 'V' || visit, customer_key, at, at::date, at + interval '10 minutes', at, 300, 600, 9, 4, 1,
     (random() < 0.3)::integer, 0, 'mobile', 1
@@ -194,7 +194,7 @@ from (
     from generate_series(1, ({sessions} * {customers})::integer) as visit
 ) as visits;
 insert into candidate.fct_tickets (
-    ticket_id, customer_key, created_at, created_on, updated_at, status, channel, category, priority,
+    ticket_key, customer_key, created_at, created_on, updated_at, status, channel, category, priority,
     first_response_at, first_response_hours, first_resolved_at, first_resolution_hours, resolved_at,
     final_resolution_hours, replies, reopens, satisfaction, satisfaction_at, is_open, is_complaint, batch_id)
 select 'T' || number, customer_key, at, at::date, at, case when is_open then 'open' else 'solved' end, channel,

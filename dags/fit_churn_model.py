@@ -1,6 +1,6 @@
-"""Fits the churn model on snapshots of the past, tests it once, and promotes it if it beats the baseline.
+"""Fits the churn model on snapshots of the past, tests it once, and promotes it unless a fallback is better.
 
-**Runs on** Monday nights, and on demand.
+**Runs on** Monday nights, on demand, and as soon as the history suffices for a first fit or for a longer horizon.
 **Produces** one version with its evaluation; the daily pass that it wakes publishes it and scores with it.
 **Re-run** at any time: each run is a version of its own, and only a better one serves.
 **Broken?** `docs/runbooks/fit_churn_model.md`
@@ -8,15 +8,17 @@
 
 from datetime import timedelta
 
-from airflow.sdk import CronTriggerTimetable, Param, dag, task
+from airflow.sdk import AssetOrTimeSchedule, CronTriggerTimetable, Param, dag, task
 
-from customer360.airflow.assets import DAILY_DUE
+from customer360.airflow.assets import DAILY_DUE, FIT_DUE
 from customer360.airflow.conventions import conventions
 from customer360.settings import get_settings
 
 
 @dag(
-    schedule=CronTriggerTimetable("30 1 * * 1", timezone=get_settings().business_timezone),
+    schedule=AssetOrTimeSchedule(
+        timetable=CronTriggerTimetable("30 1 * * 1", timezone=get_settings().business_timezone), assets=[FIT_DUE]
+    ),
     params={
         "as_of_on": Param(
             None,

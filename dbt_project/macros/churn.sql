@@ -6,14 +6,6 @@
     exp(greatest(least({{ exponent }}, 700), -700))
 {%- endmacro %}
 
-{# A feature of the regression: its column, transformed (features.py, ModelFeature.sql). #}
-{% macro churn_feature(column, transform) -%}
-    {%- if transform == 'is_null' -%} (case when {{ column }} is null then 1 else 0 end)::double precision
-    {%- elif transform == 'log1p' -%} ln(1 + greatest(coalesce({{ column }}::double precision, 0), 0))
-    {%- else -%} coalesce({{ column }}::double precision, 0)
-    {%- endif -%}
-{%- endmacro %}
-
 {# Expected orders given the dropout probability p: (1 - (1 + p z)^-shape) / p, near p = 0 by its series. #}
 {% macro orders_given_dropout(p, shape, z) -%}
     case
@@ -25,7 +17,7 @@
 
 {# The one row of a version's parameter; null where the version has none. #}
 {% macro parameter_of(model, parameter) -%}
-    max(value) filter (where model = '{{ model }}' and parameter = '{{ parameter }}')
+    max(stored.value) filter (where stored.model = '{{ model }}' and stored.parameter = '{{ parameter }}')
 {%- endmacro %}
 
 {# The fits that were known: in the past (as-of builds) those of later are left out. #}

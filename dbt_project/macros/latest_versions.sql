@@ -41,6 +41,7 @@ visible as (
     inner join {{ source('ops', 'visible_batches') }} as batch using (batch_id)
     where true
         {{- only_dirty(known.scope, 'record.' ~ key) }}
+        {{- only_sampled(known.scope, 'record.' ~ key) }}
         {%- if is_as_of() %}
         and case when batch.is_history then record.{{ known.known_from }} else batch.loaded_at end <= {{ known_until() }}
         {%- endif %}
@@ -133,6 +134,7 @@ not exists (
             {%- endif %}
     )
     {{- only_dirty(known.scope, 'frozen.' ~ known.key) }}
+    {{- only_sampled(known.scope, 'frozen.' ~ known.key) }}
     {%- if is_as_of() %}
     and frozen.known_at <= {{ known_until() }}
     {%- endif %}
@@ -201,11 +203,48 @@ left join {{ source('retention', 'customer_key_map') }} as {{ kind }}_map on {{ 
     or case
         when record.{{ known.seen_at }} <> frozen.{{ known.seen_at }} then
             {%- for field in known.owner if field != 'phone' %}
-            {%- set kept = 'frozen.' ~ field if field == 'anonymous_id' else
+            {%- set kept = 'frozen.' ~ field if field not in ('customer_id', 'email') else
                 '(select raw.id_of_key(identifier) from ' ~ source('retention', 'customer_key_map')
                 ~ ' where customer_key = frozen.' ~ field ~ '_key)' %}
             {{ 'coalesce(' if loop.first }}lower(record.{{ field }}) <> lower({{ kept }}){{ ', false)' if loop.last else ' or' }}
             {%- endfor %}
         else false
     end
+{%- endmacro %}
+
+{#
+  The first and the last columns of every staging model: key, source and id; origin, versions and conflicts. `part` is
+  'raw' for raw's latest version, 'frozen' for what raw has archived.
+#}
+{% macro record_columns(feed, part) -%}
+    {%- set known = feed_facts(feed) -%}
+    {%- if part == 'raw' -%}
+    record.{{ known.key }},
+    coalesce(record.source, '') as source,
+    raw.trimmed_id(record.{{ known.id }}) as {{ known.id }}
+    {%- else -%}
+    frozen.{{ known.key }},
+    frozen.source,
+    frozen.{{ known.id }}
+    {%- endif %}
+{%- endmacro %}
+
+{% macro version_columns(feed, part) -%}
+    {%- if part == 'raw' -%}
+    {{ is_deleted(feed) }} as is_deleted,
+    record.batch_id,
+    record.row_number,
+    latest.version_count + coalesce(frozen.version_count, 0) as version_count,
+    coalesce(latest.has_version_conflict, false) as has_version_conflict,
+    {{ has_id_conflict(feed) }} as has_id_conflict,
+    latest.known_at
+    {%- else -%}
+    frozen.is_deleted,
+    frozen.batch_id,
+    frozen.row_number,
+    frozen.version_count,
+    frozen.has_version_conflict,
+    frozen.has_id_conflict,
+    frozen.known_at
+    {%- endif %}
 {%- endmacro %}

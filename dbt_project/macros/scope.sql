@@ -30,6 +30,11 @@
     {%- if is_scoped() %} and {{ column }} in {{ dirty(scope) }} {%- endif -%}
 {%- endmacro %}
 
+{# `and <column> in (sampled keys)` in a build of a sample of the customers, nothing otherwise. #}
+{% macro only_sampled(scope, column) -%}
+    {%- if var('sample_of') %} and {{ column }} in (select key from {{ var('sample_of') }} where scope = '{{ scope }}') {%- endif -%}
+{%- endmacro %}
+
 {# The published version of a table that the models build. #}
 {% macro published(name) -%}
     {{ return(api.Relation.create(database=target.database, schema='marts', identifier=name)) }}

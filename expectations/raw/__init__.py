@@ -24,7 +24,7 @@ def suite(feed: str) -> ExpectationSuite:
                 notes="The first principle: no row is ever lost, and it can be proved.",
             ),
             gxe.ExpectColumnPairValuesAToBeGreaterThanB(
-                column_A="landed_rows",
+                column_A="file_rows",
                 column_B="last_row_number",
                 or_equal=True,
                 description="no row number is beyond the file's last row",

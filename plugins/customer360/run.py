@@ -7,6 +7,8 @@ from datetime import date
 from typing import Any
 
 from customer360 import wake
+from customer360.churn import first_fit
+from customer360.errors import Customer360Error
 from customer360.front_door.load import IngestSummary, ingest
 from customer360.gates.suites import build_data_docs
 from customer360.progress import Progress, Silent
@@ -52,6 +54,8 @@ def run_everything(
     progress = progress or Silent()
     summary = Summary(ingest(settings, progress=progress))
     summary.runs.append(build(settings, trigger, progress, full_refresh=full_refresh))
+    if first_fit.is_due(settings):
+        _fit(settings, trigger, progress)
     if wake.is_daily_due(settings):
         summary.runs.append(refresh_daily(settings, trigger=trigger, progress=progress))
     if as_of is not None and as_of != settings.today():
@@ -59,3 +63,14 @@ def run_everything(
     progress.stage("data docs")
     build_data_docs(settings)
     return summary
+
+
+def _fit(settings: Settings, trigger: str, progress: Progress) -> None:
+    """The first fit of the churn model. It never stops the data: a failed one is an incident of its own."""
+    from customer360.churn import fitting
+
+    progress.stage("churn model")
+    try:
+        progress.note(str(fitting.fit(settings, trigger, progress=progress)))
+    except Customer360Error as error:
+        progress.note(f"no churn model yet: {error}")

@@ -266,6 +266,10 @@ class Settings(BaseSettings):
         "A writer (build, daily pass, release, …) without a heartbeat for so long is taken to be dead, and another "
         "takes over. One that ended on the same machine is noticed at once.",
     )
+    source_memory_mb: Annotated[int, Whole(64, 1_000_000)] = _setting(
+        1024,
+        "Memory in MB that the conversion of a vendor's export may use; beyond that it spills to C360_HOME.",
+    )
     load_lease_seconds: Annotated[float, Number(0.1, 86_400)] = _setting(
         300.0,
         "A loader without progress for this long (a paused machine) loses its batch to another loader.",

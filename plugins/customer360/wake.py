@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from customer360 import warehouse
+from customer360.churn import first_fit
 from customer360.contract.feeds import FEEDS
 from customer360.front_door import landing, ledger
 from customer360.settings import Settings
@@ -26,12 +27,15 @@ class Waiting:
     files_of: tuple[str, ...]
     batches_of: tuple[str, ...]
     is_daily_due: bool
+    is_fit_due: bool = False
 
     def __str__(self) -> str:
         parts = [f"files of {feed}" for feed in self.files_of]
         parts += [f"loaded batches of {feed}" for feed in self.batches_of]
         if self.is_daily_due:
             parts.append("today's daily tables")
+        if self.is_fit_due:
+            parts.append("the churn model's first fit")
         return ", ".join(parts) or "nothing"
 
 
@@ -41,6 +45,7 @@ def what_waits(settings: Settings) -> Waiting:
         files_of=tuple(feed for feed in FEEDS if waiting_files(settings, feed)),
         batches_of=_unbuilt_feeds(settings),
         is_daily_due=is_daily_due(settings),
+        is_fit_due=first_fit.is_due(settings),
     )
 
 

@@ -156,7 +156,7 @@ def test_the_sweep_can_wake_every_dag_that_waits_for_something(dags: dict[str, A
     from customer360.airflow import assets
 
     wakeable = {asset.name for asset in (*assets.LANDED.values(), *assets.RAW.values())}
-    wakeable.add(assets.DAILY_DUE.name)
+    wakeable |= {assets.DAILY_DUE.name, assets.FIT_DUE.name}
     awaited = {
         asset.name
         for dag in dags.values()

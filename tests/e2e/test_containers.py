@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -64,6 +65,9 @@ def test_every_service_runs_its_command_and_becomes_healthy(
         [COMMAND, *services.pop("set-up")["command"]], env=variables, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    # Only set-up is given the administrator.
+    server = urlsplit(variables["C360_WAREHOUSE_URL"])
+    variables = variables | {"C360_WAREHOUSE_URL": f"postgresql://{server.hostname}:{server.port}{server.path}"}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, service in services.items():

@@ -193,6 +193,29 @@ BAD: list[tuple[str, Record, str]] = [
         if of.kind != "array"
     ),
     *(
+        (name, MAKERS[name](**fields), message)
+        for name in FEEDS
+        for fields, message in (
+            ({"source": "Shop B"}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
+            ({"source": "x" * 41}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
+            ({"deleted": "maybe"}, "deleted is neither true nor false: maybe"),
+            ({"contact_preferences": "x"}, "contact_preferences is not"),
+            ({"contact_preferences": [{"allowed": True}]}, "contact_preferences[1].channel is missing"),
+            (
+                {"contact_preferences": [{"channel": "fax", "allowed": True}]},
+                "contact_preferences[1].channel must be one of email, sms, phone, post: fax",
+            ),
+            (
+                {"contact_preferences": [{"channel": "sms"}]},
+                "contact_preferences[1].allowed or preferred must be there",
+            ),
+            (
+                {"contact_preferences": [{"channel": "sms", "allowed": "perhaps"}]},
+                "contact_preferences[1].allowed is neither true nor false: perhaps",
+            ),
+        )
+    ),
+    *(
         (name, MAKERS[name](**{of.name: "x" * 600}), f"{of.name} has 600 characters")
         for name, feed in FEEDS.items()
         for of in feed.fields
@@ -218,6 +241,13 @@ GOOD: list[tuple[str, Record]] = [
     ("orders", order(customer_id=None, email=None, anonymous_id="device")),
     ("orders", order(promised_delivery_at="2026-12-24T00:00:00Z", delivered_at="2026-03-01T09:00:00Z")),
     ("orders", order(something_new={"a": [1]})),
+    *(
+        (
+            name,
+            MAKERS[name](source="shop_b-2", deleted=False, contact_preferences=[{"channel": "sms", "preferred": True}]),
+        )
+        for name in FEEDS
+    ),
     ("web_sessions", session()),
     ("web_sessions", session(ended_at="2026-03-02T10:00:00Z", engaged_seconds=86400, page_views=0)),
     ("web_sessions", session(page_views="3.0", device_type="app", country="wherever")),

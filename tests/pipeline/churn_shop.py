@@ -54,6 +54,9 @@ def _order(chance: random.Random, order_id: str, at: int, who: Record) -> Record
         "discount_amount": chance.choice([None, "0", "5"]),
         **who,
     }
+    if chance.random() < 0.5:
+        record["items"] = [{"sku": f"s{line}", "quantity": 1, "unit_price": "1"} for line in range(1 + at % 3)]
+        record["sales_channel"] = ["store", "app"][at % 2]
     if chance.random() < 0.7:
         record["promised_delivery_at"] = day(at + 4)
         record["delivered_at"] = day(at + chance.choice([3, 9]))
@@ -135,6 +138,8 @@ def _order_rows(record: Record, key: int) -> list[dict[str, Any]]:
         "is_cancelled": False,
         "is_returned": False,
         "is_late": None,
+        "item_count": float(len(record["items"])) if "items" in record else np.nan,
+        "sales_channel": record.get("sales_channel", "web"),
     }
     rows = [placed]
     if "delivered_at" in record:

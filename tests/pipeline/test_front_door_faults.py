@@ -379,4 +379,5 @@ def test_a_loader_whose_token_is_void_is_fenced_at_the_commit(settings: Settings
             with pytest.raises(ledger.FencedError):
                 ledger.finish(slow, 1, token, ledger.Counts(), reading={}, unknown_fields={}, gated_at=None)
             slow.rollback()
+        ledger.let_go(control, 1, token + 1)  # its loader has ended
     assert_loaded_once(settings)

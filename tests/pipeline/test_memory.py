@@ -28,7 +28,7 @@ for suffix, path in write(parts(int(sys.argv[1]), seed=1), Path(sys.argv[2]), "m
 """
 _LOAD = """
 import pickle, resource, sys
-from customer360 import load
+from customer360.front_door import load
 summary = load.ingest(pickle.loads(sys.stdin.buffer.read()))
 print(summary.row_count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -110,6 +110,32 @@ def test_a_failed_model_is_named_with_its_sql_and_the_next_run_does_the_work(set
     ]
 
 
+def test_an_increment_runs_what_dbt_compiled_until_something_it_depends_on_changes(settings: Settings) -> None:
+    build(settings, SHOP)
+    kept = runner.target_path(settings) / "increment-tag-live.json"
+    kept.unlink(missing_ok=True)
+
+    def increment(order_id: str, given: Settings) -> set[str]:
+        load_all(given, [order(order_id, customer_id="c1", total="5.00")])
+        claim(given)
+        ran = {result.model for result in run_live(given) if result.status == "success"}
+        finish(given)
+        return ran
+
+    ran = increment("n1", settings)
+    first = kept.stat().st_mtime_ns
+    assert increment("n2", settings) == ran  # without dbt: it would have written the file again
+    assert kept.stat().st_mtime_ns == first
+    with warehouse.connect("transformer", settings) as connection:
+        connection.execute("comment on table staging.fx_rates is 'of another file'")
+    increment("n3", settings)
+    said = rows(settings, "select obj_description('staging.fx_rates'::regclass)")
+    assert "of another file" not in said[0][0]  # dbt was asked, and loaded it again
+    increment("n4", settings.with_(business_timezone="Pacific/Kiritimati"))
+    assert kept.stat().st_mtime_ns > first
+    assert rows(settings, "select order_count from candidate.customer_360 where order_count >= 5") == [(5,)]
+
+
 def test_a_selection_without_a_model_is_an_error_and_not_a_success(settings: Settings) -> None:
     with pytest.raises(ModelsFailedError, match="tag:nothing"):
         runner.run_models(settings, "tag:nothing", run_id=None)
@@ -181,14 +207,14 @@ def test_tables_of_another_prefix_are_the_same_tables_elsewhere(settings: Settin
 FORKED = """
 import os, sys, time
 from pathlib import Path
-from customer360 import transform
+from customer360.models import runner
 from customer360.settings import Settings
 
 settings = Settings(home=Path(sys.argv[1]))
-transform._manifest(settings, "")
+runner._manifest(settings, "")
 child = os.fork()
 if child == 0:
-    transform._manifest(settings, "elsewhere")
+    runner._manifest(settings, "elsewhere")
     os._exit(0)
 deadline = time.monotonic() + 120
 while not os.waitpid(child, os.WNOHANG)[0]:

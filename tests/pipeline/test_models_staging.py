@@ -10,7 +10,7 @@ from customer360 import warehouse
 from customer360.models import runner
 from customer360.settings import Settings
 from tests.pipeline.models_shop import claim, mark_batch_dirty, one, rows
-from tests.pipeline.shop import NOON, Record, at, load, order, session, ticket
+from tests.pipeline.shop import NOON, Record, at, load, load_all, order, session, ticket
 
 AS_OF = "asof_20260301"  # one prefix for all: each one is a parse of the project
 
@@ -229,3 +229,22 @@ def test_an_as_of_build_leaves_the_live_tables_alone(settings: Settings) -> None
     stage(settings)
     stage_as_of(settings, at(1))
     assert rows(settings, "select status from staging.stg_orders") == [("returned",)]
+
+
+def test_a_deletion_is_known_when_it_was_landed_and_in_history_from_its_version_on(settings: Settings) -> None:
+    gone = [
+        order("o1", version=3, deleted=True),
+        session("s1", updated_at=at(3), deleted=True),
+        ticket("t1", version=3, deleted=True),
+    ]
+    load_all(settings, [order("o1"), session("s1"), ticket("t1")], is_history=True)
+    load_all(settings, gone, is_history=True)
+    load_all(settings, [order("o2")], is_history=True)
+    load_all(settings, [order("o2", version=3, deleted=True)])
+    claim(settings)
+    deleted = "select is_deleted from {}_staging.stg_{} order by 1"
+    for day, is_deleted in ((2, False), (4, True)):
+        stage_as_of(settings, at(day))
+        assert rows(settings, deleted.format(AS_OF, "orders")) == [(False,), (is_deleted,)]
+        assert rows(settings, deleted.format(AS_OF, "web_sessions")) == [(is_deleted,)]
+        assert rows(settings, deleted.format(AS_OF, "support_tickets")) == [(is_deleted,)]

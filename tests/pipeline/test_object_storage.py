@@ -12,6 +12,7 @@ from customer360 import wake
 from customer360.front_door import landing, load
 from customer360.settings import Settings
 from tests.pipeline.front_door import WRITERS, assert_balanced, jsonl, order, raw_rows
+from tests.pipeline.vendor_exports import shop_orders, shopify_csv
 
 
 @pytest.fixture
@@ -59,6 +60,19 @@ def test_a_bucket_keeps_both_contents_of_a_name(bucket: Settings, tmp_path: Path
     first = landing.files(bucket, "orders")[0]
     landing.remove(bucket, first.location)
     assert len(landing.files(bucket, "orders")) == 1
+
+
+def test_exports_in_a_bucket_are_converted_like_those_of_a_folder(bucket: Settings, tmp_path: Path) -> None:
+    export = tmp_path / "orders.csv"
+    export.write_bytes(shopify_csv(shop_orders()))
+    file = landing.put_export(bucket, "shopify_csv", export, namespace="shop-uk")
+    assert file.name.startswith("sources/shopify_csv@shop-uk/orders@")
+    again = landing.put_export(bucket, "shopify_csv", export, namespace="shop-uk")
+    assert again.location == file.location
+    landing.put_export(bucket, "shopify_csv", export, history=True)
+    assert [batch.state for batch in load.ingest(bucket).batches] == ["loaded", "loaded"]
+    assert wake.waiting_files(bucket, "orders") == []
+    assert_balanced(bucket)
 
 
 def test_a_corrected_file_in_a_bucket_is_read_and_removed(bucket: Settings) -> None:

@@ -81,6 +81,8 @@ def no_events() -> ShopHistory:
             is_cancelled="bool",
             is_returned="bool",
             is_late="object",
+            item_count="float64",
+            sales_channel="object",
         ),
         refunds=table(order_id="object", refunded_on="day", known_on="day", net_amount="float64"),
         sessions=table(
@@ -119,6 +121,8 @@ def orders_only(lines: pd.DataFrame) -> ShopHistory:
             "is_cancelled": False,
             "is_returned": False,
             "is_late": None,
+            "item_count": np.nan,
+            "sales_channel": "web",
         }
     )
     return replace(no_events(), orders=orders)
@@ -146,6 +150,12 @@ class HistorySource:
         orders = self._counting_orders()
         inside = (orders["ordered_on"] > pd.Timestamp(after)) & (orders["ordered_on"] <= pd.Timestamp(until))
         return frozenset(orders.loc[inside, "customer_key"].tolist())
+
+    def amounts(self, after: date, until: date) -> pd.Series:
+        orders = self.history.orders
+        inside = (orders["ordered_on"] > pd.Timestamp(after)) & (orders["ordered_on"] <= pd.Timestamp(until))
+        valid = orders[inside & ~orders["is_cancelled"].astype(bool) & (orders["total_amount"] > 0)]
+        return valid.groupby("customer_key")["net_amount"].sum()
 
     def _counting_orders(self) -> pd.DataFrame:
         return self.history.orders[self.history.orders["total_amount"] > 0]

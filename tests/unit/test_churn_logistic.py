@@ -10,8 +10,8 @@ import pytest
 from scipy.special import expit, logit
 
 from customer360.churn import logistic, protocol
-from customer360.churn.features import BGNBD_LOGIT, MODEL_FEATURES, Family, Transform, features_of
-from customer360.churn.logistic import ONLY_ONE_ORDER, LogisticModel
+from customer360.churn.features import MODEL_FEATURES, Family, Transform, features_of
+from customer360.churn.model import LOGIT_LIMIT, ScoreModel
 from tests.unit.churn_shops import simulated_lines, source_of
 
 
@@ -26,14 +26,12 @@ def snapshot() -> protocol.Snapshot:
 
 
 @pytest.fixture(scope="module")
-def model(snapshot: protocol.Snapshot) -> LogisticModel:
+def model(snapshot: protocol.Snapshot) -> ScoreModel:
     fitted = logistic.fit(snapshot.frame, snapshot.labels, MODEL_FEATURES)
     return fitted.calibrated(-0.1, 1.2).centred(snapshot.frame)
 
 
-def test_stored_rows_and_plain_arithmetic_give_the_probability(
-    model: LogisticModel, snapshot: protocol.Snapshot
-) -> None:
+def test_stored_rows_and_plain_arithmetic_give_the_probability(model: ScoreModel, snapshot: protocol.Snapshot) -> None:
     """As SQL will: the stored numbers, ln, greatest and least, nothing of scikit-learn."""
     rows = [(t.feature.column, t.feature.transform, t.mean, t.scale, t.beta) for t in model.terms]
     assert len(rows) > 8
@@ -45,14 +43,20 @@ def test_stored_rows_and_plain_arithmetic_give_the_probability(
                 value = 1.0 if pd.isna(value) else 0.0
             else:
                 value = 0.0 if pd.isna(value) else float(value)
-                value = np.log(1 + max(value, 0.0)) if transform is Transform.LOG1P else value
+                logarithm = np.log(1 + max(value, 0.0))
+                value = {
+                    Transform.LOG1P: logarithm,
+                    Transform.SQUARED_LOG1P: logarithm**2,
+                    Transform.SQUARE_ROOT: np.sqrt(max(value, 0.0)),
+                    Transform.AS_IT_IS: value,
+                }[transform]
             log_odds += beta * min(max((value - mean) / scale, -6.0), 6.0)
         scored = model.probability(snapshot.frame.loc[[customer.name]])[0]
         assert scored == pytest.approx(1 / (1 + np.exp(-log_odds)), abs=1e-9)
 
 
 def test_contributions_and_intercept_add_up_to_the_logit_of_the_score(
-    model: LogisticModel, snapshot: protocol.Snapshot
+    model: ScoreModel, snapshot: protocol.Snapshot
 ) -> None:
     contributions = model.contributions(snapshot.frame)
     assert set(contributions.columns) == {"recency", "frequency", "value"}
@@ -62,34 +66,22 @@ def test_contributions_and_intercept_add_up_to_the_logit_of_the_score(
 
 
 def test_contributions_add_up_even_where_the_score_hits_its_limit(
-    model: LogisticModel, snapshot: protocol.Snapshot
+    model: ScoreModel, snapshot: protocol.Snapshot
 ) -> None:
     steep = model.calibrated(0.0, 40.0).centred(snapshot.frame)
     probability = steep.probability(snapshot.frame)
-    assert np.isclose(np.abs(logit(probability)), logistic.LOGIT_LIMIT).any()
+    assert np.isclose(np.abs(logit(probability)), LOGIT_LIMIT).any()
     total = steep.contributions(snapshot.frame).sum(axis=1).to_numpy() + steep.centred_intercept
     assert np.abs(total - logit(probability)).max() < 1e-9
     assert (probability > 0).all()
     assert (probability < 1).all()
 
 
-def test_features_without_variation_get_no_term(model: LogisticModel) -> None:
+def test_features_without_variation_get_no_term(model: ScoreModel) -> None:
     families = {term.feature.family for term in model.terms}
     assert Family.SESSIONS not in families
     assert Family.TICKETS not in families
     assert len(features_of([Family.SESSIONS])) > 3
-
-
-def test_one_time_buyers_are_told_of_their_only_order_and_of_no_recency() -> None:
-    contributions = pd.Series({"recency": 0.8, "frequency": 0.5, "value": 0.2, "tickets": 0.9, "sessions": -1.0})
-    codes = [(reason.code, reason.contribution) for reason in logistic.reasons(contributions, is_one_time=True)]
-    assert codes == [(ONLY_ONE_ORDER, pytest.approx(1.3)), ("tickets", 0.9), ("value", 0.2)]
-    habitual = [reason.code for reason in logistic.reasons(contributions, is_one_time=False)]
-    assert habitual == ["tickets", "recency", "frequency"]
-
-
-def test_nothing_is_a_reason_that_lowers_the_score() -> None:
-    assert logistic.reasons(pd.Series({"recency": -0.1, "value": 0.0}), is_one_time=False) == []
 
 
 def test_calibration_undoes_overconfidence() -> None:
@@ -126,14 +118,21 @@ def test_separable_customers_give_a_finite_model_without_warnings(snapshot: prot
     assert np.isfinite(model.probability(snapshot.frame)).all()
 
 
-def test_the_answer_for_a_customer_does_not_depend_on_that_customers_own_label(snapshot: protocol.Snapshot) -> None:
-    rows = np.ones(len(snapshot.labels), dtype=bool)
-    before = logistic.out_of_fold_log_odds(snapshot.frame, snapshot.labels, MODEL_FEATURES, rows)
-    changed = snapshot.labels.copy()
-    changed[0] = 1 - changed[0]
-    after = logistic.out_of_fold_log_odds(snapshot.frame, changed, MODEL_FEATURES, rows)
-    assert after[0] == before[0]
-    assert not np.array_equal(after, before)
+def test_a_customer_is_in_the_same_fold_in_every_snapshot_and_folds_are_about_equal(
+    snapshot: protocol.Snapshot,
+) -> None:
+    keys = snapshot.frame["customer_key"]
+    folds = logistic.folds_of(keys)
+    assert (logistic.folds_of(keys[::-1])[::-1] == folds).all()
+    assert np.bincount(folds, minlength=logistic.FOLDS).min() > len(keys) / logistic.FOLDS / 1.5
+
+
+def test_a_sample_takes_all_rows_of_a_customer_or_none() -> None:
+    keys = pd.Series(np.tile(np.arange(1, 5_001), 3))
+    kept = logistic.sampled_customers(keys, 6_000)
+    assert 5_000 < kept.sum() < 7_000
+    assert keys[kept].value_counts().unique().tolist() == [3]
+    assert logistic.sampled_customers(keys, 15_000).all()
 
 
 def test_a_baseline_with_one_label_is_a_constant_strictly_between_0_and_1(snapshot: protocol.Snapshot) -> None:
@@ -141,9 +140,3 @@ def test_a_baseline_with_one_label_is_a_constant_strictly_between_0_and_1(snapsh
     probability = baseline.probability(snapshot.frame)
     assert np.ptp(probability) == 0
     assert 0.99 < probability[0] < 1
-
-
-def test_every_feature_has_an_sql_expression_over_its_own_column() -> None:
-    for feature in MODEL_FEATURES:
-        assert f"f.{feature.column}" in feature.sql("f")
-    assert BGNBD_LOGIT in {feature.column for feature in MODEL_FEATURES}

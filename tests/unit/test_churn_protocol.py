@@ -1,4 +1,4 @@
-"""The protocol: snapshots that cannot overlap, canaries for leaks, and shops of every odd kind."""
+"""The protocol: snapshots whose learning windows end by the test day, canaries for leaks, shops of every odd kind."""
 
 from __future__ import annotations
 
@@ -32,34 +32,46 @@ def fitted(source: HistorySource, **options: Any) -> protocol.FittedVersion:
 # --- snapshots ---
 
 
-def test_the_test_is_the_last_day_whose_window_is_complete_and_snapshots_never_overlap() -> None:
+def test_the_test_is_the_last_day_whose_window_is_complete_and_all_learning_ends_by_then() -> None:
     plan = plan_snapshots(FIRST, date(2024, 1, 1), horizon_days=91)
     assert plan is not None
     assert plan.test_on == date(2024, 1, 1) - timedelta(days=91)
-    assert len(plan.snapshots) == protocol.MAXIMUM_SNAPSHOTS
-    for earlier, later in zip(plan.snapshots, plan.snapshots[1:], strict=False):
-        assert later - earlier >= timedelta(days=plan.horizon_days)
+    assert len(plan.learn_on) == protocol.MAXIMUM_LEARNING
+    for earlier, later in zip(plan.learn_on, plan.learn_on[1:], strict=False):
+        assert later - earlier == timedelta(days=91 // protocol.SNAPSHOTS_PER_HORIZON)
     assert all(day + timedelta(days=91) <= plan.test_on for day in plan.learn_on)
-    assert plan.calibrate_on == plan.snapshots[-2]
+    assert plan.calibrate_on == plan.test_on - timedelta(days=91)
 
 
 def test_the_test_day_can_be_chosen() -> None:
     plan = plan_snapshots(date(1997, 1, 1), date(1998, 6, 30), horizon_days=91, test_at=date(1997, 9, 30))
-    assert plan == SnapshotPlan(91, 91, (date(1997, 4, 1), date(1997, 7, 1), date(1997, 9, 30)))
+    assert plan is not None
+    assert plan.test_on == date(1997, 9, 30)
+    assert plan.calibrate_on == date(1997, 7, 1)
+    assert plan.learn_on[0] >= date(1997, 1, 29)
 
 
-@pytest.mark.parametrize(
-    ("history_days", "horizon"), [(400, 91), (301, 91), (300, 56), (196, 56), (195, 28), (122, 28), (112, 28)]
-)
+def test_an_earlier_test_day_learns_only_from_windows_that_had_ended_by_then() -> None:
+    plan = plan_snapshots(FIRST, date(2024, 1, 1), horizon_days=80)
+    assert plan is not None
+    earlier = plan.before(plan.test_on - timedelta(days=80))
+    assert earlier is not None
+    assert len(earlier.learn_on) >= protocol.MINIMUM_LEARNING
+    assert all(day + timedelta(days=80) <= earlier.test_on for day in earlier.learn_on)
+    assert plan.before(plan.learn_on[0]) is None
+
+
+@pytest.mark.parametrize(("history_days", "horizon"), [(400, 91), (232, 91), (231, 56), (154, 56), (153, 28), (91, 28)])
 def test_a_short_history_gets_a_shorter_horizon(history_days: int, horizon: int) -> None:
     plan = plan_snapshots(FIRST, FIRST + timedelta(days=history_days))
     assert plan is not None
     assert plan.horizon_days == horizon
     assert plan.requested_horizon_days == 91
-    assert len(plan.snapshots) >= protocol.MINIMUM_SNAPSHOTS
+    assert len(plan.learn_on) >= protocol.MINIMUM_LEARNING
+    assert history_days >= protocol.history_needed_days(horizon)
 
 
-@pytest.mark.parametrize("history_days", [0, 1, 60, 111])
+@pytest.mark.parametrize("history_days", [0, 1, 60, 90])
 def test_a_history_shorter_than_that_has_no_plan(history_days: int) -> None:
     assert plan_snapshots(FIRST, FIRST + timedelta(days=history_days)) is None
 
@@ -141,7 +153,7 @@ def test_shuffled_labels_are_ranked_no_better_than_by_a_coin(
     ]
     version = protocol.fit_on_snapshots(plan, shuffled[:-1], shuffled[-1], everybody)
     assert 0.47 <= version.evaluation["primary"]["auc"] <= 0.53
-    assert version.decision is PromotionDecision.NOT_BETTER_THAN_HIATUS
+    assert version.evaluation["primary"]["brier_skill"] < 0.01
 
 
 def test_features_of_the_day_after_the_window_are_seen_as_the_leak_they_are(
@@ -161,26 +173,63 @@ def test_features_of_the_day_after_the_window_are_seen_as_the_leak_they_are(
 # --- promotion ---
 
 
-def report(low: float | None, mean_predicted: float) -> dict[str, Any]:
-    return {"primary": {"auc_difference_to_hiatus": {"low": low}, "mean_predicted": mean_predicted, "churn_rate": 0.6}}
+def report(
+    auc_high: float = 0.02, brier_high: float = 0.01, mean_predicted: float = 0.6, n: int = 5_000
+) -> dict[str, Any]:
+    gains = {"auc": {"high": auc_high}, "brier": {"high": brier_high}}
+    behind_none = {"auc": {"high": 0.1}, "brier": {"high": None}}
+    return {
+        "primary": {
+            "auc": 0.7,
+            "n": n,
+            "differences": {"hiatus": behind_none, "bgnbd": gains},
+            "mean_predicted": mean_predicted,
+            "churn_rate": 0.6,
+        }
+    }
 
 
 @pytest.mark.parametrize(
-    ("low", "mean_predicted", "decision"),
+    ("figures", "decision"),
     [
-        (0.01, 0.62, PromotionDecision.PROMOTED),
-        (0.01, 0.649, PromotionDecision.PROMOTED),
-        (0.01, 0.66, PromotionDecision.DRIFT),
-        (0.01, 0.54, PromotionDecision.DRIFT),
-        (0.0, 0.6, PromotionDecision.NOT_BETTER_THAN_HIATUS),
-        (-0.01, 0.6, PromotionDecision.NOT_BETTER_THAN_HIATUS),
-        (None, 0.6, PromotionDecision.NOT_BETTER_THAN_HIATUS),
+        ({}, PromotionDecision.PROMOTED),
+        ({"auc_high": 0.0, "brier_high": 0.0}, PromotionDecision.PROMOTED),
+        ({"auc_high": -0.001}, PromotionDecision.BEHIND_A_FALLBACK),
+        ({"brier_high": -0.001}, PromotionDecision.BEHIND_A_FALLBACK),
+        ({"mean_predicted": 0.649}, PromotionDecision.PROMOTED),
+        ({"mean_predicted": 0.66}, PromotionDecision.DRIFT),
+        ({"mean_predicted": 0.54}, PromotionDecision.DRIFT),
+        ({"mean_predicted": 0.66, "n": 100}, PromotionDecision.PROMOTED),  # ± 0.098 is chance
     ],
 )
-def test_only_what_beats_hiatus_for_sure_and_is_right_on_the_mean_is_promoted(
-    low: float | None, mean_predicted: float, decision: PromotionDecision
+def test_what_is_behind_no_fallback_and_right_on_the_mean_is_promoted(
+    figures: dict[str, Any], decision: PromotionDecision
 ) -> None:
-    assert promotion_decision(report(low, mean_predicted)) is decision
+    assert promotion_decision(report(**figures)) is decision
+
+
+def test_a_drift_says_from_which_churn_rate_to_which() -> None:
+    lines = simulated_lines(**{**ORDINARY, "dropout": 0.0, "acquisition_days": 60})
+    closed = lines[lines["ordered_on"] < "2025-02-15"]
+    random = np.random.default_rng(1)
+    source = source_of(closed[(closed["ordered_on"] < "2024-12-15") | (random.random(len(closed)) < 0.25)])
+    source.last_complete_on = date(2025, 3, 20)
+    version = fitted(source)
+    assert version.decision is PromotionDecision.DRIFT
+    primary = version.evaluation["primary"]
+    assert f"{primary['mean_predicted']:.1%} would not order" in version.why
+    assert f"{primary['churn_rate']:.1%} did not" in version.why
+    assert f"it was {version.evaluation['calibration_churn_rate']:.1%}" in version.why
+
+
+def test_the_candidate_with_the_lowest_log_loss_out_of_fold_serves() -> None:
+    version = fitted(source_of(simulated_lines(**ORDINARY)))
+    rows = version.evaluation["candidates"]
+    assert {row["model"] for row in rows} == {kind.value for kind in protocol.Kind}
+    [chosen] = [row for row in rows if row["is_chosen"]]
+    assert chosen["model"] == version.evaluation["primary"]["model"]
+    assert chosen["calibration_log_loss"] <= min(row["calibration_log_loss"] for row in rows) + 0.01
+    assert chosen["auc"] == pytest.approx(version.evaluation["primary"]["auc"])
 
 
 # --- sessions and tickets must earn their place ---
@@ -240,8 +289,12 @@ def test_an_ordinary_shop_gets_a_promoted_version_that_beats_hiatus() -> None:
     assert version.decision is PromotionDecision.PROMOTED
     for name in ("primary", "bgnbd", "hiatus", "frequency"):
         assert {"auc", "brier", "ece", "n", "churn_rate", "segments"} <= set(version.evaluation[name])
-    assert version.evaluation["primary"]["model"] == "logistic"
+    assert version.evaluation["primary"]["model"] in {kind.value for kind in protocol.Kind}
     assert version.evaluation["primary"]["auc"] > version.evaluation["hiatus"]["auc"]
+    assert "Promoted: not behind hiatus, frequency, BG/NBD" in version.why
+    days = version.evaluation["test_days"]["days"]
+    assert [day["test_on"] for day in days] == sorted((day["test_on"] for day in days), reverse=True)
+    assert len(days) >= 2
 
 
 @pytest.mark.parametrize(
@@ -285,7 +338,7 @@ def test_a_shop_that_cannot_be_learned_says_why_and_its_fallback_is_judged(
     assert version.primary is None
     assert version.primary_status is status
     assert version.bgnbd.status is bgnbd_status
-    assert version.evaluation["primary"]["model"] == model
+    assert version.evaluation["primary"]["model"] in {model, version.fallback}
     assert version.evaluation["ablation"] == []
     assert version.decision is PromotionDecision.NOT_FITTED
 
@@ -303,4 +356,4 @@ def test_a_shop_that_everybody_left_before_the_test_is_judged_without_a_crash() 
     source.last_complete_on = date(2025, 4, 1)
     version = fitted(source)
     assert version.evaluation["primary"]["auc"] is None
-    assert version.decision in (PromotionDecision.NOT_FITTED, PromotionDecision.NOT_BETTER_THAN_HIATUS)
+    assert version.decision in (PromotionDecision.NOT_FITTED, PromotionDecision.NOT_TESTABLE)

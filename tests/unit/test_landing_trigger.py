@@ -59,6 +59,20 @@ def test_a_renamed_file_is_told_within_a_second(tmp_path: Path) -> None:
     assert asyncio.run(watch()) < 1
 
 
+def test_an_export_in_the_folder_of_a_source_is_an_arrival_of_its_feed(tmp_path: Path) -> None:
+    async def watch() -> list[str]:
+        reasons = watch_landing(tmp_path, "orders")
+        heard = [await soon(reasons)]
+        (tmp_path / "sources" / "shopify_csv" / "orders.csv").write_text("Name\n")
+        heard.append(await soon(reasons))
+        (tmp_path / "sources" / "shopify_csv@uk").mkdir()  # a second shop: its folder is watched from now on
+        heard.append(await soon(reasons))
+        (tmp_path / "sources" / "shopify_csv@uk" / "orders.csv").write_text("Name\n")
+        return [*heard, await soon(reasons)]
+
+    assert asyncio.run(watch()) == ["started", "arrived", "started", "arrived"]
+
+
 def test_a_backfill_in_the_history_folder_is_told_too(tmp_path: Path) -> None:
     async def watch() -> str:
         reasons = watch_landing(tmp_path, "orders")

@@ -14,7 +14,9 @@ with orders as (
         coalesce(net_amount, 0) as net_amount,
         discount_amount > 0 as is_discounted,
         status = 'returned' or original_refunded_amount > 0 as is_returned,
-        is_late
+        is_late,
+        item_count,
+        sales_channel in ('web', 'app') as is_online
     from {{ ref('fct_orders') }}
     where customer_key is not null
         and ordered_on <= {{ as_of_on() }}
@@ -28,7 +30,10 @@ purchase_days as (
         customer_key,
         ordered_on,
         sum(net_amount)::double precision as net_amount,
-        bool_or(is_returned or coalesce(is_late, false)) as is_troubled
+        bool_or(is_returned or coalesce(is_late, false)) as is_troubled,
+        sum(item_count)::double precision as item_count,
+        bool_or(is_discounted) as is_discounted,
+        bool_or(is_online) as is_online
     from (select * from orders where is_valid order by customer_key, ordered_on) as valid_orders
     group by customer_key, ordered_on
 ),
@@ -56,7 +61,19 @@ purchases as (
         avg(net_amount) as mean_order_amount,
         avg(net_amount) filter (where gap_days is not null) as repeat_mean_order_amount,
         bool_or(is_troubled) filter (where is_last) as is_last_order_troubled,
-        {%- for days in [28, 91, 182] %}
+        avg(gap_days)::double precision as mean_gap_days,
+        case when count(gap_days) > 1 then stddev_pop(gap_days)::double precision end as gap_deviation_days,
+        max(gap_days) filter (where is_last)::double precision as last_gap_days,
+        max(gap_days)::double precision as longest_gap_days,
+        max(net_amount) filter (where is_last) as last_order_amount,
+        max(net_amount) filter (where gap_days is null) as first_order_amount,
+        max(item_count) filter (where gap_days is null) as first_item_count,
+        bool_or(is_discounted) filter (where gap_days is null) as is_first_discounted,
+        bool_or(is_online) filter (where gap_days is null) as is_first_online,
+        count(*) filter (
+            where ordered_on > {{ as_of_on() }} - 365 and ordered_on <= {{ as_of_on() }} - 365 + 91
+        ) as year_ago_day_count,
+        {%- for days in [14, 28, 56, 91, 182, 365] %}
         count(*) filter (where gap_days is not null and ordered_on > {{ as_of_on() }} - {{ days }}) as repeat_day_count_{{ days }}d
         {{- ',' if not loop.last }}
         {%- endfor %}
@@ -121,11 +138,28 @@ select
         as overdue_ratio,
     case when purchase_day_count = 1 then {{ as_of_on() }} - last_ordered_on else 0 end::double precision
         as one_time_recency_days,
+    mean_gap_days,
+    gap_deviation_days,
+    last_gap_days,
+    longest_gap_days,
+    gap_deviation_days / mean_gap_days as gap_variation,
+    last_gap_days / mean_gap_days as last_gap_ratio,
+    ({{ as_of_on() }} - last_ordered_on) / mean_gap_days as recency_gap_ratio,
+    ({{ as_of_on() }} - last_ordered_on) / longest_gap_days as recency_longest_ratio,
+    repeat_day_count_14d,
     repeat_day_count_28d,
+    repeat_day_count_56d,
     repeat_day_count_91d,
     repeat_day_count_182d,
+    repeat_day_count_365d,
+    year_ago_day_count,
     greatest(mean_order_amount, 0) as mean_order_amount,
     case when purchase_day_count > 1 then greatest(repeat_mean_order_amount, 0) end as repeat_mean_order_amount,
+    greatest(last_order_amount, 0) / nullif(greatest(mean_order_amount, 0), 0) as last_amount_ratio,
+    greatest(first_order_amount, 0) as first_order_amount,
+    first_item_count,
+    is_first_discounted::integer::double precision as is_first_discounted,
+    is_first_online::integer::double precision as is_first_online,
     cancelled_share,
     discounted_share,
     returned_share,

@@ -2,53 +2,19 @@
     tags=['daily', 'churn'],
     meta={
         'primary_key': ['customer_key'],
-        'features': [
-            {'name': 'recency', 'family': 'recency', 'column': 'recency_days', 'transform': 'log1p'},
-            {'name': 'overdue', 'family': 'recency', 'column': 'overdue_ratio', 'transform': 'log1p'},
-            {'name': 'one_time_recency', 'family': 'recency', 'column': 'one_time_recency_days', 'transform': 'log1p'},
-            {'name': 'bgnbd', 'family': 'recency', 'column': 'bgnbd_logit', 'transform': 'as_it_is'},
-            {'name': 'frequency', 'family': 'frequency', 'column': 'repeat_day_count', 'transform': 'log1p'},
-            {'name': 'one_time', 'family': 'frequency', 'column': 'is_one_time', 'transform': 'as_it_is'},
-            {'name': 'frequency_28d', 'family': 'frequency', 'column': 'repeat_day_count_28d', 'transform': 'log1p'},
-            {'name': 'frequency_91d', 'family': 'frequency', 'column': 'repeat_day_count_91d', 'transform': 'log1p'},
-            {'name': 'frequency_182d', 'family': 'frequency', 'column': 'repeat_day_count_182d', 'transform': 'log1p'},
-            {'name': 'order_value', 'family': 'value', 'column': 'mean_order_amount', 'transform': 'log1p'},
-            {'name': 'cancelled_share', 'family': 'order_quality', 'column': 'cancelled_share', 'transform': 'as_it_is'},
-            {'name': 'discounted_share', 'family': 'order_quality', 'column': 'discounted_share', 'transform': 'as_it_is'},
-            {'name': 'returned_share', 'family': 'order_quality', 'column': 'returned_share', 'transform': 'as_it_is'},
-            {'name': 'late_share', 'family': 'order_quality', 'column': 'late_share', 'transform': 'as_it_is'},
-            {'name': 'late_share_unknown', 'family': 'order_quality', 'column': 'late_share', 'transform': 'is_null'},
-            {'name': 'last_order_troubled', 'family': 'order_quality', 'column': 'is_last_order_troubled', 'transform': 'as_it_is'},
-            {'name': 'sessions_28d', 'family': 'sessions', 'column': 'session_count_28d', 'transform': 'log1p'},
-            {'name': 'sessions_91d', 'family': 'sessions', 'column': 'session_count_91d', 'transform': 'log1p'},
-            {'name': 'product_views_28d', 'family': 'sessions', 'column': 'product_view_count_28d', 'transform': 'log1p'},
-            {'name': 'abandoned_carts_28d', 'family': 'sessions', 'column': 'abandoned_cart_count_28d', 'transform': 'log1p'},
-            {'name': 'last_session', 'family': 'sessions', 'column': 'last_session_days', 'transform': 'log1p'},
-            {'name': 'last_session_unknown', 'family': 'sessions', 'column': 'last_session_days', 'transform': 'is_null'},
-            {'name': 'tickets_per_order', 'family': 'tickets', 'column': 'tickets_per_order', 'transform': 'log1p'},
-            {'name': 'complaints_per_order', 'family': 'tickets', 'column': 'complaints_per_order', 'transform': 'log1p'},
-            {'name': 'recent_complaints', 'family': 'tickets', 'column': 'recent_complaints_per_order', 'transform': 'log1p'},
-            {'name': 'open_ticket', 'family': 'tickets', 'column': 'has_open_ticket', 'transform': 'as_it_is'},
-            {'name': 'last_satisfaction', 'family': 'tickets', 'column': 'last_satisfaction', 'transform': 'as_it_is'},
-            {'name': 'last_satisfaction_unknown', 'family': 'tickets', 'column': 'last_satisfaction', 'transform': 'is_null'},
-        ],
     }
 ) }}
 
-{%- set features = config.get('meta').features %}
-{%- set families = features | map(attribute='family') | unique | list %}
+{%- set families = ['recency', 'frequency', 'value', 'order_quality', 'sessions', 'tickets'] %}
+{%- set model = churn_expressions() %}
 
--- What serves: the last promoted version, else what the newest fit has at least (churn.md, The models).
+-- What serves: the last promoted version, else the best fallback of the newest fit (docs/churn.md, The models).
 with versions as (
     {{ known_churn_versions() }}
 ),
 
 served as (
-    select
-        coalesce(max(model_version) filter (where decision = 'promoted'), max(model_version)) as model_version,
-        bool_or(decision = 'promoted') as is_promoted,
-        max(model_version) as newest_version
-    from versions
+    {{ served_churn_version() }}
 ),
 
 parameters as (
@@ -60,6 +26,7 @@ parameters as (
             when served.is_promoted then 'last_promoted'
         end) as promoted_status,
         max(versions.bgnbd_status) as bgnbd_status,
+        max(versions.fallback) as fallback,
         {%- for name in ['r', 'alpha', 'a', 'b'] %}
         {{ parameter_of('bgnbd', name) }} as {{ name }},
         {%- endfor %}
@@ -68,24 +35,21 @@ parameters as (
         {{ parameter_of('gammagamma', 'gamma') }} as value_gamma,
         {{ parameter_of('hiatus', 'intercept') }} as hiatus_intercept,
         {{ parameter_of('hiatus', 'slope') }} as hiatus_slope,
-        {{ parameter_of('primary', 'centred_intercept') }} as centred_intercept
+        {{ parameter_of('frequency', 'intercept') }} as frequency_intercept,
+        {{ parameter_of('frequency', 'slope') }} as frequency_slope,
+        {{ parameter_of('primary', 'centred_intercept') }} as centred_intercept,
+        {{ parameter_of('value', 'window_days') }} as value_window_days,
+        {{ parameter_of('value', 'factor') }} as value_factor,
+        {{ parameter_of('value', 'is_serving') }} as is_value_serving,
+        (
+            select array_agg(log_ratio order by percent)
+            from {{ source('state', 'churn_value_quantiles') }}
+            where model_version = served.model_version
+        ) as value_quantiles
     from served
     left join versions using (model_version)
-    left join {{ source('state', 'churn_model_parameters') }} using (model_version)
+    left join {{ source('state', 'churn_model_parameters') }} as stored using (model_version)
     group by served.model_version
-),
-
-terms as (
-    select
-        {%- for feature in features %}
-        {%- for number in ['mean', 'scale', 'beta', 'population_mean_z'] %}
-        max({{ number }}) filter (where feature = '{{ feature.name }}') as {{ feature.name }}_{{ number }}
-        {{- ',' if not loop.last }}
-        {%- endfor %}
-        {{- ',' if not loop.last }}
-        {%- endfor %}
-    from {{ source('state', 'churn_model_terms') }}
-    where model_version = (select model_version from served)
 ),
 
 rhythms as (
@@ -159,22 +123,63 @@ expectations as (
     group by pairs.repeat_day_count, pairs.tenure_days
 ),
 
-contributions as materialized (
+-- Splits of trees ask which value is greater; a null is below them all (features.UNKNOWN).
+inputs as materialized (
     select
-        logits.customer_key,
-        {%- for family in families %}
-        {% for feature in features if feature.family == family -%}
-        {% set name = feature.name -%}
-        coalesce({{ name }}_beta * (
-            greatest(-6, least(6, ({{ churn_feature(feature.column, feature.transform) }} - {{ name }}_mean) / {{ name }}_scale))
-            - {{ name }}_population_mean_z), 0)
-        {{- ' +' if not loop.last }}
-        {% endfor -%}
-        as {{ family }}
-        {{- ',' if not loop.last }}
+        logits.*
+        {%- for column in model.split_columns %},
+        coalesce({{ column }}::double precision, -1) as split_{{ column }}
         {%- endfor %}
     from logits
-    cross join terms
+),
+
+contributions as materialized (
+    select
+        customer_key,
+        {%- for family in families %}
+        ({{ model.expressions.get(family, '0::double precision') }}) as {{ family }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from inputs
+),
+
+-- Two stages (value.py): does the customer buy within the window, and for how much over what BG/NBD and Gamma-Gamma
+-- expect of a buyer.
+order_amounts as (
+    select
+        customer_key,
+        case
+            when repeat_mean_order_amount > 0
+                then (value_gamma * value_p + value_p * x * repeat_mean_order_amount) / (value_p * x + value_q - 1)
+            else value_gamma * value_p / (value_q - 1)
+        end as expected_order_amount
+    from logits
+    cross join parameters
+),
+
+stages as materialized (
+    select
+        inputs.customer_key,
+        expected_order_amount,
+        fitted_alive * orders_if_alive as expected_orders,
+        fitted_alive * orders_365d_if_alive as expected_orders_365d,
+        case when value_window_days is not null
+            then 1 / (1 + exp(-greatest(-13, least(13, {{ model.expressions.get('value_buys', '0::double precision') }})))) end
+            as buys,
+        greatest(-27, least(27,
+            coalesce(ln(
+                greatest(coalesce(
+                    fitted_alive * case when value_window_days = 365 then orders_365d_if_alive else orders_if_alive end, 1), 1)
+                * greatest(expected_order_amount, 0.01)
+            ), 0)
+            + {{ model.expressions.get('value_amount', '0::double precision') }}
+        )) as log_amount,
+        -- Where two years are not known, the window is the horizon; a year is to it what its expected orders are.
+        case when value_window_days = 365 then 1 else coalesce(orders_365d_if_alive / nullif(orders_if_alive, 0), 365 / value_window_days) end
+            as extension
+    from inputs
+    inner join order_amounts using (customer_key)
+    left join expectations using (repeat_day_count, tenure_days)
+    cross join parameters
 ),
 
 totals as materialized (
@@ -193,25 +198,32 @@ select
     parameters.horizon_days::bigint as horizon_days,
     case
         when promoted_status is not null then promoted_status
+        when fallback is not null then fallback
         when r is not null then 'bgnbd'
         when hiatus_intercept is not null then 'hiatus'
         else 'not_scored'
     end as model_status,
     case
         when promoted_status is not null then 1 / (1 + exp(-log_odds))
-        when r is not null then greatest(least(1 - probability_of_order, 1 - 1e-6), 1e-6)
+        when fallback = 'frequency'
+            then 1 / (1 + exp(-greatest(-13, least(13, frequency_intercept + frequency_slope * ln(1 + x)))))
+        when r is not null and coalesce(fallback, 'bgnbd') = 'bgnbd' then greatest(least(1 - probability_of_order, 1 - 1e-6), 1e-6)
         when hiatus_intercept is not null
             then 1 / (1 + exp(-greatest(-13, least(13, hiatus_intercept + hiatus_slope * sqrt(recency_days::double precision)))))
     end as churn_probability,
     case when bgnbd_status <> 'no_dropout' then fitted_alive end as probability_alive,
     probability_of_order,
-    fitted_alive * orders_if_alive as expected_orders,
-    fitted_alive * orders_365d_if_alive as expected_orders_365d,
+    stages.expected_orders,
+    stages.expected_orders_365d,
+    stages.expected_order_amount,
     case
-        when repeat_mean_order_amount > 0
-            then (value_gamma * value_p + value_p * x * repeat_mean_order_amount) / (value_p * x + value_q - 1)
-        else value_gamma * value_p / (value_q - 1)
-    end as expected_order_amount,
+        when is_value_serving = 1 then extension * buys * exp(log_amount) * value_factor
+        else stages.expected_orders_365d * stages.expected_order_amount
+    end as expected_value_365,
+    case when buys is null then null when 1 - buys >= 0.1 then 0 else extension * {{ value_quantile('0.1') }} end
+        as expected_value_365_low,
+    case when buys is not null then extension * case when 1 - buys >= 0.1 then {{ value_quantile('0.8') }} else {{ value_quantile('0.9') }} end end
+        as expected_value_365_high,
     case when promoted_status is not null then centred_intercept end as baseline_log_odds,
     {%- for family in families %}
     case when promoted_status is not null then {{ family }} * case
@@ -221,5 +233,5 @@ select
     {%- endfor %}
 from logits
 inner join totals using (customer_key)
-left join expectations using (repeat_day_count, tenure_days)
+inner join stages using (customer_key)
 cross join parameters

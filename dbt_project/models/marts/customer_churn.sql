@@ -38,7 +38,7 @@ customers as (
         featured.overdue_ratio,
         scored.model_version,
         scored.horizon_days,
-        -- Who has not ordered for over a year is no one to win back by a score (churn.md, The protocol).
+        -- Who has not ordered for over a year is no one to win back by a score (docs/churn.md, The protocol).
         case when featured.recency_days <= 365 then scored.model_status else 'out_of_population' end as model_status,
         case when featured.recency_days <= 365 then scored.churn_probability end as churn_probability,
         scored.probability_alive,
@@ -46,6 +46,9 @@ customers as (
         scored.expected_orders,
         scored.expected_orders_365d,
         scored.expected_order_amount,
+        scored.expected_value_365,
+        scored.expected_value_365_low,
+        scored.expected_value_365_high,
         {%- for name in ['baseline_log_odds'] + families %}
         {%- set column = name if name == 'baseline_log_odds' else name ~ '_contribution' %}
         case when featured.recency_days <= 365 then scored.{{ column }} end as {{ column }}
@@ -56,12 +59,13 @@ customers as (
     left join {{ ref('int_customers__scored') }} as scored on scored.customer_key = known.customer_key
 ),
 
--- Up to three families that raise the score. Recency and frequency of a one-time buyer are one fact.
-reasons as (
+-- Recency and frequency of a one-time buyer are one fact. What moves the log-odds by less than 0.1 (a probability by at
+-- most 2.5 points) is no reason.
+told as (
     select
         customers.customer_key,
-        array_agg(code order by contribution desc, code) as codes,
-        array_agg(contribution order by contribution desc, code) as contributions
+        told.code,
+        told.contribution
     from customers
     cross join lateral (
         values
@@ -74,15 +78,25 @@ reasons as (
         ('{{ family }}', {{ family }}_contribution){{ ',' if not loop.last }}
         {%- endfor %}
     ) as told (code, contribution)
-    where contribution > 0
-    group by customers.customer_key
+    where abs(told.contribution) >= 0.1
+),
+
+reasons as (
+    select
+        customer_key,
+        array_agg(code order by contribution desc, code) filter (where contribution > 0) as codes,
+        array_agg(contribution order by contribution desc, code) filter (where contribution > 0) as contributions,
+        array_agg(code order by contribution, code) filter (where contribution < 0) as protective_codes,
+        min(contribution) filter (where contribution < 0) as protective_contribution
+    from told
+    group by customer_key
 )
 
 select
     customers.customer_key,
     {{ as_of_on() }} as as_of_on,
     customers.model_status,
-    case when customers.model_status in ('last_promoted', 'bgnbd', 'hiatus', 'not_scored')
+    case when customers.model_status in ('last_promoted', 'bgnbd', 'hiatus', 'frequency', 'not_scored')
         then coalesce((select reason from newest_fit), 'never_fitted') end as model_status_reason,
     case when customers.model_status not in ('out_of_population', 'not_scored') then model_version end as model_version,
     case when customers.model_status not in ('out_of_population', 'not_scored') then horizon_days end as horizon_days,
@@ -102,11 +116,15 @@ select
     expected_orders,
     expected_orders_365d,
     round(expected_order_amount::numeric, 4) as expected_order_amount,
-    round((expected_orders_365d * expected_order_amount)::numeric, 4) as expected_value_365_amount,
+    round(expected_value_365::numeric, 4) as expected_value_365_amount,
+    round(expected_value_365_low::numeric, 4) as expected_value_365_low_amount,
+    round(expected_value_365_high::numeric, 4) as expected_value_365_high_amount,
     {%- for place in [1, 2, 3] %}
     codes[{{ place }}] as reason_{{ place }}_code,
     contributions[{{ place }}] as reason_{{ place }}_contribution,
     {%- endfor %}
+    protective_codes[1] as protective_1_code,
+    protective_contribution as protective_1_contribution,
     baseline_log_odds,
     {%- for family in families %}
     {{ family }}_contribution{{ ',' if not loop.last }}

@@ -7,9 +7,7 @@ with
 {{ latest_versions('orders') }}
 
 select
-    record.order_key,
-    coalesce(record.source, '') as source,
-    raw.trimmed_id(record.order_id) as order_id,
+    {{ record_columns('orders', 'raw') }},
     record.updated_at,
     record.ordered_at,
     {% if is_as_of() %}coalesce(status_record.status, 'placed') as status{% else %}record.status{% endif %},
@@ -40,14 +38,8 @@ select
     record.country,
     record.region,
     record.contact_preferences,
-    {{ is_deleted('orders') }} as is_deleted,
     record.extra,
-    record.batch_id,
-    record.row_number,
-    latest.version_count + coalesce(frozen.version_count, 0) as version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    {{ has_id_conflict('orders') }} as has_id_conflict,
-    latest.known_at
+    {{ version_columns('orders', 'raw') }}
 from latest
 inner join {{ source('raw', 'orders') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
@@ -58,9 +50,7 @@ left join {{ source('raw', 'orders') }} as status_record on status_record.ctid =
 union all
 
 select
-    frozen.order_key,
-    frozen.source,
-    frozen.order_id,
+    {{ record_columns('orders', 'frozen') }},
     frozen.updated_at,
     frozen.ordered_at,
     frozen.status,
@@ -83,14 +73,8 @@ select
     frozen.country,
     frozen.region,
     frozen.contact_preferences,
-    frozen.is_deleted,
     null::jsonb as extra,
-    frozen.batch_id,
-    frozen.row_number,
-    frozen.version_count,
-    frozen.has_version_conflict,
-    frozen.has_id_conflict,
-    frozen.known_at
+    {{ version_columns('orders', 'frozen') }}
 from {{ source('retention', 'frozen_orders') }} as frozen
 {{- frozen_identifiers(['customer_id', 'email', 'phone']) }}
 where {{ is_frozen_ahead('orders') }}

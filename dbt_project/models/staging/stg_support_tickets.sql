@@ -27,9 +27,7 @@ with
 {%- set told = 'status_record' if is_as_of() else 'record' %}
 
 select
-    record.ticket_key,
-    coalesce(record.source, '') as source,
-    raw.trimmed_id(record.ticket_id) as ticket_id,
+    {{ record_columns('support_tickets', 'raw') }},
     record.updated_at,
     record.created_at,
     coalesce({{ told }}.status, 'new') as status,
@@ -50,17 +48,11 @@ select
     record.compensation_amount,
     record.currency,
     record.contact_preferences,
-    {{ is_deleted('support_tickets') }} as is_deleted,
     record.extra,
     least(latest.first_resolved_at, frozen.first_resolved_at) as first_resolved_at,
     case when {{ told }}.satisfaction_score is not null then least(latest.satisfaction_at, frozen.satisfaction_at) end
         as satisfaction_at,
-    record.batch_id,
-    record.row_number,
-    latest.version_count + coalesce(frozen.version_count, 0) as version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    {{ has_id_conflict('support_tickets') }} as has_id_conflict,
-    latest.known_at
+    {{ version_columns('support_tickets', 'raw') }}
 from latest
 inner join {{ source('raw', 'support_tickets') }} as record on record.ctid = latest.row_id
 {%- if is_as_of() %}
@@ -71,9 +63,7 @@ left join {{ source('raw', 'support_tickets') }} as status_record on status_reco
 union all
 
 select
-    frozen.ticket_key,
-    frozen.source,
-    frozen.ticket_id,
+    {{ record_columns('support_tickets', 'frozen') }},
     frozen.updated_at,
     frozen.created_at,
     frozen.status,
@@ -94,16 +84,10 @@ select
     frozen.compensation_amount,
     frozen.currency,
     frozen.contact_preferences,
-    frozen.is_deleted,
     null::jsonb as extra,
     frozen.first_resolved_at,
     frozen.satisfaction_at,
-    frozen.batch_id,
-    frozen.row_number,
-    frozen.version_count,
-    frozen.has_version_conflict,
-    frozen.has_id_conflict,
-    frozen.known_at
+    {{ version_columns('support_tickets', 'frozen') }}
 from {{ source('retention', 'frozen_support_tickets') }} as frozen
 {{- frozen_identifiers(['customer_id', 'email', 'phone']) }}
 where {{ is_frozen_ahead('support_tickets') }}

@@ -7,9 +7,7 @@ with
 {{ latest_versions('web_sessions') }}
 
 select
-    record.session_key,
-    coalesce(record.source, '') as source,
-    raw.trimmed_id(record.session_id) as session_id,
+    {{ record_columns('web_sessions', 'raw') }},
     record.updated_at,
     record.anonymous_id,
     record.started_at,
@@ -32,14 +30,8 @@ select
     record.utm_medium,
     record.utm_campaign,
     record.contact_preferences,
-    {{ is_deleted('web_sessions') }} as is_deleted,
     record.extra,
-    record.batch_id,
-    record.row_number,
-    latest.version_count + coalesce(frozen.version_count, 0) as version_count,
-    coalesce(latest.has_version_conflict, false) as has_version_conflict,
-    {{ has_id_conflict('web_sessions') }} as has_id_conflict,
-    latest.known_at
+    {{ version_columns('web_sessions', 'raw') }}
 from latest
 inner join {{ source('raw', 'web_sessions') }} as record on record.ctid = latest.row_id
 {{ frozen_behind('web_sessions') }}
@@ -47,9 +39,7 @@ inner join {{ source('raw', 'web_sessions') }} as record on record.ctid = latest
 union all
 
 select
-    frozen.session_key,
-    frozen.source,
-    frozen.session_id,
+    {{ record_columns('web_sessions', 'frozen') }},
     frozen.updated_at,
     frozen.anonymous_id,
     frozen.started_at,
@@ -72,14 +62,8 @@ select
     frozen.utm_medium,
     frozen.utm_campaign,
     frozen.contact_preferences,
-    frozen.is_deleted,
     null::jsonb as extra,
-    frozen.batch_id,
-    frozen.row_number,
-    frozen.version_count,
-    frozen.has_version_conflict,
-    frozen.has_id_conflict,
-    frozen.known_at
+    {{ version_columns('web_sessions', 'frozen') }}
 from {{ source('retention', 'frozen_web_sessions') }} as frozen
 {{- frozen_identifiers(['customer_id', 'email']) }}
 where {{ is_frozen_ahead('web_sessions') }}

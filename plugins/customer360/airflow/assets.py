@@ -19,3 +19,5 @@ LANDED = {
 MARTS = Asset("marts", group="marts")
 # Says that today's daily tables are still to be made; carries no data.
 DAILY_DUE = Asset("ops.daily_due", group="ops")
+# Says that the churn model can be fitted for the first time, or with a longer horizon; carries no data.
+FIT_DUE = Asset("ops.fit_due", group="ops")

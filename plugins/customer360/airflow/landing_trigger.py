@@ -96,11 +96,13 @@ async def watch_landing(zone: Path, feed: str) -> AsyncIterator[Reason]:
 
     "started" comes once the watch is at work, and again when the folder was replaced: what came before is not told.
     """
-    folders = [zone / feed, zone / feed / landing.HISTORY]
+    settings = get_settings().with_(landing=str(zone))
     while True:
+        landing.prepare(settings)
+        folders = [zone / folder.path for folder in landing.folders(settings, feed)]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        identity = [folder.stat().st_ino for folder in folders]
+        identity = _identity(folders)
         changes = awatch(
             *folders,
             watch_filter=is_arrival,
@@ -118,8 +120,14 @@ async def watch_landing(zone: Path, feed: str) -> AsyncIterator[Reason]:
                 elif not is_started:
                     yield "started"
                 is_started = True
-                if [folder.stat().st_ino if folder.exists() else 0 for folder in folders] != identity:
+                present = [zone / folder.path for folder in landing.folders(settings, feed)]
+                if present != folders or _identity(folders) != identity:
                     break
+
+
+def _identity(folders: list[Path]) -> list[int]:
+    """Which folders these are: one that was made anew under the same name is another."""
+    return [folder.stat().st_ino if folder.exists() else 0 for folder in folders]
 
 
 def is_arrival(change: Change, path: str) -> bool:

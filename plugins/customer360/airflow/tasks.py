@@ -18,7 +18,7 @@ from airflow.sdk import Asset, AssetAlias, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from customer360 import warehouse
-from customer360.airflow.assets import DAILY_DUE, LANDED, RAW
+from customer360.airflow.assets import DAILY_DUE, FIT_DUE, LANDED, RAW
 from customer360.errors import Customer360Error, WarehouseUnavailableError
 from customer360.progress import Logged
 from customer360.settings import get_settings
@@ -73,6 +73,7 @@ def ingest_feed(feed: str) -> str:
 def build_marts(alias: str) -> str:
     """Build and publish every loaded batch; through ``alias`` say whether today's daily tables are still to be made."""
     from customer360 import wake
+    from customer360.churn import first_fit
     from customer360.publication import build
 
     with told_plainly(), Logged() as progress:
@@ -80,8 +81,9 @@ def build_marts(alias: str) -> str:
         summary = build.build(settings, run_name(), progress)
         _log.info("%s", summary)
         lineage.of_run(settings, summary)
-        if wake.is_daily_due(settings):
-            _emit(alias, [DAILY_DUE])
+        due = [DAILY_DUE] if wake.is_daily_due(settings) else []
+        due += [FIT_DUE] if first_fit.is_due(settings) else []
+        _emit(alias, due)
         return str(summary)
 
 
@@ -114,6 +116,8 @@ def sweep(alias: str) -> str:
         assets = [LANDED[feed] for feed in waiting.files_of] + [RAW[feed] for feed in waiting.batches_of]
         if waiting.is_daily_due:
             assets.append(DAILY_DUE)
+        if waiting.is_fit_due:
+            assets.append(FIT_DUE)
         _emit(alias, assets)
         suites.build_data_docs(get_settings())  # here, once a minute, and not between a landing and its publication
         return str(waiting)
@@ -275,10 +279,12 @@ def may_heal(error: BaseException) -> bool:
 
 def fit_model(as_of_on: str | None, horizon_days: int | None) -> str:
     """Fit, judge, promote or keep; the daily pass that this wakes publishes the version and scores with it."""
-    from customer360.churn import fitting
+    from customer360.churn import first_fit, fitting
 
     with told_plainly(), Logged() as progress:
         run: Any = get_current_context()["dag_run"]
+        if _is_woken_by_event() and not first_fit.is_due(get_settings()):
+            raise AirflowSkipException("The churn model was fitted since this run was woken.")
         summary = fitting.fit(
             get_settings(),
             f"{run.dag_id} {run.run_id}",

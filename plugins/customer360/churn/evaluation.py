@@ -43,7 +43,7 @@ class Scored:
 def evaluate(
     labels: Labels, models: Mapping[str, Scored], purchase_day_count: NDArray[np.int64], resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Any]]:
-    """Per model name every figure of churn.md, overall and under `segments`; AUC intervals come from one bootstrap.
+    """Per model name every figure of docs/churn.md, overall and under `segments`; one bootstrap gives AUC intervals.
 
     All models see the same resamples, so that their intervals can be compared.
     """
@@ -76,6 +76,36 @@ def auc_difference(
     draws = _bootstrap(labels, [better, worse], resamples)
     low, high = _interval(draws[:, 0] - draws[:, 1])
     return {"difference": first - second, "low": low, "high": high}
+
+
+def paired_differences(
+    labels: Labels, scored: Scored, others: Mapping[str, Scored], resamples: int = RESAMPLES
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """By how much `scored` is better than each of the others: `auc` and `brier`, positive where it is.
+
+    Each has difference, low and high, the ends of a paired 95 % interval over the same customers.
+    """
+    unknown: dict[str, float | None] = {"difference": None, "low": None, "high": None}
+    if not len(labels) or labels.min() == labels.max():
+        return {name: {"auc": dict(unknown), "brier": dict(unknown)} for name in others}
+    areas = _bootstrap(labels, [scored.rank_by, *(other.rank_by for other in others.values())], resamples)
+    own_error = (scored.probability - labels) ** 2
+    differences: dict[str, dict[str, dict[str, float | None]]] = {}
+    for place, (name, other) in enumerate(others.items(), start=1):
+        ours, theirs = auc(labels, scored.rank_by), auc(labels, other.rank_by)
+        low, high = _interval(areas[:, 0] - areas[:, place])
+        gain = (other.probability - labels) ** 2 - own_error
+        # The mean of thousands of customers is normal enough: no resampling is needed.
+        margin = 1.96 * float(gain.std(ddof=1)) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+        differences[name] = {
+            "auc": {"difference": (ours or 0.0) - (theirs or 0.0), "low": low, "high": high},
+            "brier": {
+                "difference": float(gain.mean()),
+                "low": float(gain.mean()) - margin,
+                "high": float(gain.mean()) + margin,
+            },
+        }
+    return differences
 
 
 def brier(labels: Labels, probability: Floats) -> float | None:

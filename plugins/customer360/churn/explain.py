@@ -93,13 +93,13 @@ def _feature_contributions(
     frame = frame.assign(**{BGNBD_LOGIT: protocol.bgnbd_logit(fit, frame, horizon_days)})
     told: list[dict[str, Any]] = [
         {
-            "feature": term.feature.name,
-            "family": term.feature.family.value,
-            "column": term.feature.column,
-            "value": _plain(frame[term.feature.column].iloc[0]),
-            "contribution": float(term.beta * (term.z(frame)[0] - term.population_mean_z)),
+            "feature": part.column,
+            "family": part.family.value,
+            "column": part.column,
+            "value": _plain(frame[part.column].iloc[0]),
+            "contribution": part.contribution,
         }
-        for term in model.terms
+        for part in model.column_contributions(frame)
     ]
     return sorted(told, key=lambda feature: -abs(feature["contribution"]))
 
@@ -110,7 +110,8 @@ def _plain(value: Any) -> float | None:
 
 def _reasons(churn: dict[str, Any], frame: pd.DataFrame | None) -> list[dict[str, Any]]:
     """The published reason codes, each with the facts behind it."""
-    places = [(churn[f"reason_{place}_code"], churn[f"reason_{place}_contribution"]) for place in (1, 2, 3)]
+    shown = ("reason_1", "reason_2", "reason_3", "protective_1")
+    places = [(churn[f"{place}_code"], churn[f"{place}_contribution"]) for place in shown]
     if frame is None:
         return []
     facts = frame.iloc[0]

@@ -5,7 +5,7 @@ of any day, and the models here, which know nothing else of the shop. `features_
 pandas: the reference that the SQL is tested against.
 
 A row exists for every customer with a valid order on or before the day. Nothing that happened, or became known, after
-the day may change a value (churn.md, The protocol).
+the day may change a value (docs/churn.md, The protocol).
 """
 
 from __future__ import annotations
@@ -21,8 +21,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-WINDOWS_DAYS = (28, 91, 182)
-"""Rolling windows (as_of - N, as_of]: four, thirteen and twenty-six whole weeks, so that weekdays weigh alike."""
+WINDOWS_DAYS = (14, 28, 56, 91, 182, 365)
+"""Rolling windows (as_of - N, as_of]: whole weeks, so that weekdays weigh alike, and the year."""
+
+YEAR_AGO_DAYS = 91
+"""Length of the window that began a year ago: who buys once a year bought in it."""
+
+ONLINE_CHANNELS = ("web", "app")
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,48 @@ FEATURE_COLUMNS: tuple[FeatureColumn, ...] = (
         False,
         "recency_days of one-time buyers, else 0: silence after a first order is not silence after a habit.",
     ),
+    FeatureColumn(
+        "mean_gap_days", "double precision", True, "Mean days between purchase days; null for one-time buyers."
+    ),
+    FeatureColumn(
+        "gap_deviation_days",
+        "double precision",
+        True,
+        "Population standard deviation of the days between purchase days; null with fewer than two gaps.",
+    ),
+    FeatureColumn(
+        "last_gap_days",
+        "double precision",
+        True,
+        "Days between the last two purchase days; null for one-time buyers.",
+    ),
+    FeatureColumn(
+        "longest_gap_days",
+        "double precision",
+        True,
+        "Most days between two consecutive purchase days; null for one-time buyers.",
+    ),
+    FeatureColumn(
+        "gap_variation",
+        "double precision",
+        True,
+        "gap_deviation_days / mean_gap_days: near 0 for a clockwork, 1 for purchases at random.",
+    ),
+    FeatureColumn("last_gap_ratio", "double precision", True, "last_gap_days / mean_gap_days: above 1 while slowing."),
+    FeatureColumn("recency_gap_ratio", "double precision", True, "recency_days / mean_gap_days."),
+    FeatureColumn("recency_longest_ratio", "double precision", True, "recency_days / longest_gap_days."),
+    FeatureColumn("repeat_day_count_14d", "bigint", False, "Repeat purchase days (not the first) in 14 days."),
     FeatureColumn("repeat_day_count_28d", "bigint", False, "Repeat purchase days (not the first) in 28 days."),
+    FeatureColumn("repeat_day_count_56d", "bigint", False, "Repeat purchase days (not the first) in 56 days."),
     FeatureColumn("repeat_day_count_91d", "bigint", False, "Repeat purchase days (not the first) in 91 days."),
     FeatureColumn("repeat_day_count_182d", "bigint", False, "Repeat purchase days (not the first) in 182 days."),
+    FeatureColumn("repeat_day_count_365d", "bigint", False, "Repeat purchase days (not the first) in 365 days."),
+    FeatureColumn(
+        "year_ago_day_count",
+        "bigint",
+        False,
+        "Purchase days in the 91 days that began 365 days before the day: the same season of last year.",
+    ),
     FeatureColumn(
         "mean_order_amount",
         "double precision",
@@ -76,6 +120,27 @@ FEATURE_COLUMNS: tuple[FeatureColumn, ...] = (
         "double precision",
         True,
         "The same over repeat purchase days: the m of Gamma-Gamma; null for one-time buyers.",
+    ),
+    FeatureColumn(
+        "last_amount_ratio",
+        "double precision",
+        True,
+        "Net revenue of the last purchase day (not below 0) / mean_order_amount; null where that is 0.",
+    ),
+    FeatureColumn(
+        "first_order_amount", "double precision", False, "Net revenue of the first purchase day, never below 0."
+    ),
+    FeatureColumn(
+        "first_item_count",
+        "double precision",
+        True,
+        "Lines of the orders of the first purchase day; null if not known.",
+    ),
+    FeatureColumn(
+        "is_first_discounted", "double precision", False, "1 if an order of the first purchase day had a discount."
+    ),
+    FeatureColumn(
+        "is_first_online", "double precision", False, "1 if an order of the first purchase day came by web or app."
     ),
     FeatureColumn("cancelled_share", "double precision", False, "Cancelled orders / (valid + cancelled orders)."),
     FeatureColumn("discounted_share", "double precision", False, "Valid orders with a discount / valid orders."),
@@ -140,8 +205,12 @@ class Transform(StrEnum):
     """How a column becomes a number; each exists once here and once in SQL, and a test holds the two together."""
 
     AS_IT_IS = "as_it_is"
+    SQUARE_ROOT = "square_root"
+    """The root of the value, negative values and nulls taken as 0."""
     LOG1P = "log1p"
     """ln(1 + the value), negative values and nulls taken as 0."""
+    SQUARED_LOG1P = "squared_log1p"
+    """The square of that: lets a log-odds bend where a straight line over the logarithm is too stiff."""
     IS_NULL = "is_null"
     """1 where the value is unknown: lets the model tell "unknown" from 0."""
 
@@ -165,31 +234,46 @@ class ModelFeature:
         if self.transform is Transform.IS_NULL:
             return np.isnan(column).astype(np.float64)
         known = np.where(np.isnan(column), 0.0, column)
+        if self.transform is Transform.SQUARE_ROOT:
+            return np.sqrt(np.maximum(known, 0.0))
         if self.transform is Transform.LOG1P:
             return np.log(1.0 + np.maximum(known, 0.0))
+        if self.transform is Transform.SQUARED_LOG1P:
+            return np.log(1.0 + np.maximum(known, 0.0)) ** 2
         return known
-
-    def sql(self, relation: str) -> str:
-        """The same as an SQL expression over `relation`, double precision."""
-        column = f"{relation}.{self.column}::double precision"
-        if self.transform is Transform.IS_NULL:
-            return f"(case when {column} is null then 1 else 0 end)::double precision"
-        if self.transform is Transform.LOG1P:
-            return f"ln(1 + greatest(coalesce({column}, 0), 0))"
-        return f"coalesce({column}, 0)"
 
 
 MODEL_FEATURES: tuple[ModelFeature, ...] = (
     ModelFeature("recency", Family.RECENCY, "recency_days", Transform.LOG1P),
     ModelFeature("overdue", Family.RECENCY, "overdue_ratio", Transform.LOG1P),
     ModelFeature("one_time_recency", Family.RECENCY, "one_time_recency_days", Transform.LOG1P),
+    ModelFeature("recency_root", Family.RECENCY, "recency_days", Transform.SQUARE_ROOT),
+    ModelFeature("recency_squared", Family.RECENCY, "recency_days", Transform.SQUARED_LOG1P),
+    ModelFeature("recency_gap", Family.RECENCY, "recency_gap_ratio", Transform.LOG1P),
+    ModelFeature("recency_longest", Family.RECENCY, "recency_longest_ratio", Transform.LOG1P),
     ModelFeature("bgnbd", Family.RECENCY, BGNBD_LOGIT, Transform.AS_IT_IS),
     ModelFeature("frequency", Family.FREQUENCY, "repeat_day_count", Transform.LOG1P),
     ModelFeature("one_time", Family.FREQUENCY, "is_one_time", Transform.AS_IT_IS),
+    ModelFeature("tenure", Family.FREQUENCY, "tenure_days", Transform.LOG1P),
+    ModelFeature("mean_gap", Family.FREQUENCY, "mean_gap_days", Transform.LOG1P),
+    ModelFeature("gap_deviation", Family.FREQUENCY, "gap_deviation_days", Transform.LOG1P),
+    ModelFeature("gap_variation", Family.FREQUENCY, "gap_variation", Transform.AS_IT_IS),
+    ModelFeature("gap_variation_unknown", Family.FREQUENCY, "gap_variation", Transform.IS_NULL),
+    ModelFeature("last_gap", Family.FREQUENCY, "last_gap_days", Transform.LOG1P),
+    ModelFeature("last_gap_ratio", Family.FREQUENCY, "last_gap_ratio", Transform.LOG1P),
+    ModelFeature("longest_gap", Family.FREQUENCY, "longest_gap_days", Transform.LOG1P),
+    ModelFeature("frequency_14d", Family.FREQUENCY, "repeat_day_count_14d", Transform.LOG1P),
     ModelFeature("frequency_28d", Family.FREQUENCY, "repeat_day_count_28d", Transform.LOG1P),
     ModelFeature("frequency_91d", Family.FREQUENCY, "repeat_day_count_91d", Transform.LOG1P),
     ModelFeature("frequency_182d", Family.FREQUENCY, "repeat_day_count_182d", Transform.LOG1P),
+    ModelFeature("frequency_365d", Family.FREQUENCY, "repeat_day_count_365d", Transform.LOG1P),
+    ModelFeature("year_ago", Family.FREQUENCY, "year_ago_day_count", Transform.LOG1P),
     ModelFeature("order_value", Family.VALUE, "mean_order_amount", Transform.LOG1P),
+    ModelFeature("last_amount", Family.VALUE, "last_amount_ratio", Transform.LOG1P),
+    ModelFeature("first_amount", Family.VALUE, "first_order_amount", Transform.LOG1P),
+    ModelFeature("first_items", Family.VALUE, "first_item_count", Transform.LOG1P),
+    ModelFeature("first_discounted", Family.VALUE, "is_first_discounted", Transform.AS_IT_IS),
+    ModelFeature("first_online", Family.VALUE, "is_first_online", Transform.AS_IT_IS),
     ModelFeature("cancelled_share", Family.ORDER_QUALITY, "cancelled_share", Transform.AS_IT_IS),
     ModelFeature("discounted_share", Family.ORDER_QUALITY, "discounted_share", Transform.AS_IT_IS),
     ModelFeature("returned_share", Family.ORDER_QUALITY, "returned_share", Transform.AS_IT_IS),
@@ -218,6 +302,23 @@ def features_of(families: Sequence[Family]) -> tuple[ModelFeature, ...]:
     return tuple(feature for feature in MODEL_FEATURES if feature.family in families)
 
 
+SPLIT_COLUMNS: tuple[tuple[str, Family], ...] = (
+    *dict.fromkeys((feature.column, feature.family) for feature in MODEL_FEATURES),
+    ("repeat_span_days", Family.FREQUENCY),
+    ("repeat_day_count_56d", Family.FREQUENCY),
+)
+"""What trees may split on: the same columns, untransformed, for a split only asks which of two values is greater."""
+
+UNKNOWN = -1.0
+"""What a null counts as in a split: below every value that a column can have (the logit of BG/NBD is never null)."""
+
+
+def split_values(frame: pd.DataFrame, columns: Sequence[str]) -> Floats:
+    """A row per customer, a column per name, nulls as `UNKNOWN`."""
+    values = np.column_stack([frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in columns])
+    return np.where(np.isnan(values), UNKNOWN, values)
+
+
 @dataclass(frozen=True)
 class ShopHistory:
     """Every version of every record with the day it became known: what `features_as_of` looks back into.
@@ -225,7 +326,8 @@ class ShopHistory:
     All dates are pandas datetimes at midnight of the business day.
 
     - orders, one row per version: order_id, customer_key, ordered_on, known_on, total_amount, net_amount (before
-      refunds), discount_amount, is_cancelled, is_returned, is_late (null: not known);
+      refunds), discount_amount, is_cancelled, is_returned, is_late (null: not known), item_count (null: not known),
+      sales_channel;
     - refunds: order_id, refunded_on, known_on, net_amount;
     - sessions, one row per version: session_id, customer_key, started_on, known_on, product_views, add_to_carts,
       order_id (null: none);
@@ -250,6 +352,7 @@ def features_as_of(history: ShopHistory, as_of_on: date) -> pd.DataFrame:
         return pd.DataFrame({name: [] for name in FEATURE_COLUMN_NAMES})
     frame = _purchase_columns(valid, day)
     keys = frame.index
+    frame = frame.join(_first_basket_columns(valid))
     frame = frame.join(_order_quality_columns(orders, valid, keys))
     frame = frame.join(_session_columns(history.sessions, day, keys))
     frame = frame.join(_ticket_columns(history.tickets, day, frame["order_count"]))
@@ -297,7 +400,18 @@ def _purchase_columns(valid: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
     frame["is_one_time"] = is_one_time.astype(float)
     frame["one_time_recency_days"] = frame["recency_days"].where(is_one_time, 0).astype(float)
 
-    median_gap = by_customer["ordered_on"].diff().dt.days.median()
+    days["gap_days"] = by_customer["ordered_on"].diff().dt.days
+    gaps = days.dropna(subset=["gap_days"]).groupby("customer_key")["gap_days"]
+    frame["mean_gap_days"] = gaps.mean()
+    frame["gap_deviation_days"] = gaps.std(ddof=0).where(gaps.size() > 1)
+    frame["last_gap_days"] = gaps.last()
+    frame["longest_gap_days"] = gaps.max()
+    frame["gap_variation"] = frame["gap_deviation_days"] / frame["mean_gap_days"]
+    frame["last_gap_ratio"] = frame["last_gap_days"] / frame["mean_gap_days"]
+    frame["recency_gap_ratio"] = frame["recency_days"] / frame["mean_gap_days"]
+    frame["recency_longest_ratio"] = frame["recency_days"] / frame["longest_gap_days"]
+
+    median_gap = days["gap_days"].median()
     frame["expected_gap_days"] = (frame["repeat_span_days"] + median_gap) / frame["purchase_day_count"]
     frame["overdue_ratio"] = frame["recency_days"] / frame["expected_gap_days"]
 
@@ -306,7 +420,29 @@ def _purchase_columns(valid: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
     for window in WINDOWS_DAYS:
         recent = repeats[repeats["ordered_on"] > day - timedelta(days=window)]
         frame[f"repeat_day_count_{window}d"] = _count(recent, frame.index)
+    began = day - timedelta(days=365)
+    year_ago = days[(days["ordered_on"] > began) & (days["ordered_on"] <= began + timedelta(days=YEAR_AGO_DAYS))]
+    frame["year_ago_day_count"] = _count(year_ago, frame.index)
+    mean = frame["mean_order_amount"]
+    frame["last_amount_ratio"] = by_customer["net_amount"].last().clip(lower=0.0) / mean.where(mean > 0)
+    frame["first_order_amount"] = by_customer["net_amount"].first().clip(lower=0.0)
     return frame
+
+
+def _first_basket_columns(valid: pd.DataFrame) -> pd.DataFrame:
+    first = valid[valid["ordered_on"] == valid.groupby("customer_key")["ordered_on"].transform("min")]
+    by_customer = first.groupby("customer_key")
+    return pd.DataFrame(
+        {
+            "first_item_count": by_customer["item_count"].sum(min_count=1),
+            "is_first_discounted": (first["discount_amount"] > 0).groupby(first["customer_key"]).max().astype(float),
+            "is_first_online": first["sales_channel"]
+            .isin(ONLINE_CHANNELS)
+            .groupby(first["customer_key"])
+            .max()
+            .astype(float),
+        }
+    )
 
 
 def _order_quality_columns(orders: pd.DataFrame, valid: pd.DataFrame, keys: pd.Index) -> pd.DataFrame:

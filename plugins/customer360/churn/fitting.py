@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +121,32 @@ def _fit_and_judge(
         if plan is None:
             everybody = source.features(test_at or source.last_complete_on)
             unjudged = versions.UnjudgedFit(
-                horizon_days, protocol.fit_bgnbd(everybody), protocol.fit_gammagamma(everybody)
+                horizon_days,
+                protocol.fit_bgnbd(everybody),
+                protocol.fit_gammagamma(everybody),
+                _what_is_missing(source, horizon_days),
             )
             return unjudged, _unjudged_report(unjudged, int(protocol.in_population(everybody).sum()))
         version = protocol.fit_version(source, plan)
     (progress or Silent()).note(version.decision.value)
     return version, version.evaluation
+
+
+def _what_is_missing(source: WarehouseSource, horizon_days: int) -> str:
+    """Why nothing can be tested, and how much history would do."""
+    first = source.first_ordered_on
+    shortest = min(horizon_days, *protocol.SHORTER_HORIZONS_DAYS)
+    needed = protocol.history_needed_days(shortest)
+    if first is None:
+        return f"Too little history: there is no order yet. A first test needs {needed} days of orders."
+    known = max((source.last_complete_on - first).days, 0)
+    missing = max(needed - known, 0)
+    enough_on = source.as_of_on + timedelta(days=missing)
+    return (
+        f"Too little history: {known} days of orders are known, a first test (horizon of {shortest} days) needs"
+        f" {needed}. It will be possible on {enough_on}, or as soon as {missing} days of older orders have landed with"
+        " `c360 land orders FILE --history`."
+    )
 
 
 def _unjudged_report(fitted: versions.UnjudgedFit, population: int) -> dict[str, Any]:
@@ -153,6 +173,9 @@ def _unjudged_report(fitted: versions.UnjudgedFit, population: int) -> dict[str,
         "snapshots": [],
         "test_on": None,
         "ablation": [],
+        "candidates": [],
+        "test_days": {"days": []},
+        "why": fitted.why,
     }
 
 

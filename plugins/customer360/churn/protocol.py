@@ -1,22 +1,25 @@
-"""The protocol: choose snapshots, learn on the early ones, calibrate on the last but one, test once on the last.
+"""The protocol: choose snapshots, learn on the early ones, calibrate on the last of them, test once on the last.
 
-No leakage (churn.md): features of a snapshot s come from rows that had happened and were known by the end of s; the
-label of s is read from (s, s + H]; every window used for learning ends on or before the test snapshot.
+No leakage (docs/churn.md, The protocol): features of a snapshot s come from rows that had happened and were known by
+the end of s; the label of s is read from (s, s + H]; every window used for learning ends on or before the test
+snapshot. The windows of learning may overlap each other (docs/decisions/0020).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from enum import StrEnum
 from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
-from customer360.churn import bgnbd, evaluation, gammagamma, logistic
+from customer360.churn import bgnbd, evaluation, gammagamma, logistic, trees, value
 from customer360.churn.features import (
     ABLATION,
     BGNBD_LOGIT,
@@ -25,6 +28,7 @@ from customer360.churn.features import (
     Family,
     features_of,
 )
+from customer360.churn.model import LOGIT_LIMIT, ScoreModel, mean_of
 from customer360.churn.statuses import FitStatus, PromotionDecision
 
 Floats = NDArray[np.float64]
@@ -36,12 +40,17 @@ DEFAULT_HORIZON_DAYS = 91
 SHORTER_HORIZONS_DAYS = (56, 28)
 """Tried in this order where the history is too short for the horizon asked for."""
 
-MINIMUM_SNAPSHOTS = 3
-"""One to train, one to calibrate, one to test."""
+SNAPSHOTS_PER_HORIZON = 4
+"""Learning snapshots lie H / 4 apart: their label windows overlap, which leaks nothing and teaches more."""
 
-MAXIMUM_SNAPSHOTS = 4
-"""Each costs a build of the features as of that day; on a year of groceries a fourth moves the AUC by 0.001, an
-eighth by nothing more."""
+MAXIMUM_LEARNING = 12
+"""Learning snapshots at most: three horizons back. What lies further back moved no figure."""
+
+MINIMUM_LEARNING = 2
+"""Learning snapshots at least, beside the test."""
+
+TEST_DAYS = 3
+"""The figures are also reported for test days one and two horizons earlier, each learned from what lay before it."""
 
 MINIMUM_HISTORY_DAYS = 28
 """Days of orders before the first snapshot, without which recency and frequency mean little."""
@@ -53,7 +62,16 @@ MINIMUM_POPULATION = 50
 """Customers below which no regression is tried: the AUC of so few is known to about 0.15 either way."""
 
 MAXIMUM_DRIFT = 0.05
-"""Promotion needs |mean predicted - realised| up to this."""
+"""Promotion needs |mean predicted - realised| up to this, or within chance (two standard errors of the realised)."""
+
+MAXIMUM_TRAINING_ROWS = 120_000
+"""More rows no longer move a figure by a visible amount; the customers of a deterministic sample are taken."""
+
+FALLBACKS = ("hiatus", "frequency", "bgnbd")
+"""What serves where no version was ever promoted, and what a version must not be behind."""
+
+AUC_GUARD = 0.005
+"""A candidate whose AUC lies further than this below the best one's is not chosen, whatever its log loss."""
 
 
 class FeatureSource(Protocol):
@@ -75,6 +93,9 @@ class FeatureSource(Protocol):
 
         Orders with an amount above 0 count, also those that were cancelled later.
         """
+
+    def amounts(self, after: date, until: date) -> pd.Series:
+        """Net revenue of the valid orders of a day in (after, until], by key (as used in `features`)."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,19 @@ class SnapshotPlan:
         """Dates of the snapshots that the model learns from, oldest first."""
         return self.snapshots[:-1]
 
+    @property
+    def step_days(self) -> int:
+        """Days between learning snapshots."""
+        return max(self.horizon_days // SNAPSHOTS_PER_HORIZON, 1)
+
+    def before(self, test_on: date) -> SnapshotPlan | None:
+        """The plan whose test is one of the learning days, or None where too few lie a horizon before it."""
+        window = timedelta(days=self.horizon_days)
+        learn = tuple(day for day in self.snapshots if day + window <= test_on)
+        if test_on not in self.snapshots or len(learn) < MINIMUM_LEARNING:
+            return None
+        return SnapshotPlan(self.requested_horizon_days, self.horizon_days, (*learn, test_on))
+
 
 def plan_snapshots(
     first_ordered_on: date | None,
@@ -121,11 +155,18 @@ def plan_snapshots(
         if test_on + window > last_complete_on:
             continue
         earliest = first_ordered_on + timedelta(days=MINIMUM_HISTORY_DAYS)
-        snapshots = [test_on - window * back for back in range(MAXIMUM_SNAPSHOTS)]
-        usable = tuple(sorted(snapshot for snapshot in snapshots if snapshot >= earliest))
-        if len(usable) >= MINIMUM_SNAPSHOTS:
-            return SnapshotPlan(horizon_days, horizon, usable)
+        step = timedelta(days=max(horizon // SNAPSHOTS_PER_HORIZON, 1))
+        learn = [test_on - window - step * back for back in range(MAXIMUM_LEARNING)]
+        usable = tuple(sorted(day for day in learn if day >= earliest))
+        if len(usable) >= MINIMUM_LEARNING:
+            return SnapshotPlan(horizon_days, horizon, (*usable, test_on))
     return None
+
+
+def history_needed_days(horizon_days: int) -> int:
+    """Days from the first valid order to the last complete day without which a horizon cannot be tested."""
+    step = max(horizon_days // SNAPSHOTS_PER_HORIZON, 1)
+    return MINIMUM_HISTORY_DAYS + 2 * horizon_days + step * (MINIMUM_LEARNING - 1)
 
 
 def in_population(frame: pd.DataFrame) -> NDArray[np.bool_]:
@@ -140,6 +181,8 @@ class Snapshot:
     as_of_on: date
     frame: pd.DataFrame
     labels: Labels
+    everybody: pd.DataFrame | None = None
+    """Also those out of the population: what BG/NBD is fitted on where this day is a test."""
 
 
 def take_snapshot(source: FeatureSource, as_of_on: date, horizon_days: int) -> Snapshot:
@@ -160,12 +203,24 @@ def snapshot_of(source: FeatureSource, as_of_on: date, horizon_days: int, everyb
     """The population among `everybody` with its labels."""
     frame = everybody[in_population(everybody)].reset_index(drop=True)
     ordered = source.ordering_customers(as_of_on, as_of_on + timedelta(days=horizon_days))
-    return Snapshot(as_of_on, frame, labels_of(frame["customer_key"], ordered))
+    return Snapshot(as_of_on, frame, labels_of(frame["customer_key"], ordered), everybody)
 
 
 def labels_of(customer_key: pd.Series, ordered: frozenset[int]) -> Labels:
     """1 for customers who did not order."""
     return (~customer_key.isin(ordered)).to_numpy().astype(np.int64)
+
+
+class Kind(StrEnum):
+    """The candidates for the score; all of them are sums that SQL can do."""
+
+    LOGISTIC = "logistic"
+    TREES = "trees"
+    MEAN = "mean"
+    """The mean of the log-odds of the two above."""
+    BGNBD = "bgnbd"
+    HIATUS = "hiatus"
+    FREQUENCY = "frequency"
 
 
 @dataclass(frozen=True)
@@ -177,16 +232,25 @@ class FittedVersion:
     gammagamma: gammagamma.GammaGammaFit
     hiatus: logistic.BaselineModel
     frequency: logistic.BaselineModel
-    primary: logistic.LogisticModel | None
+    primary: ScoreModel | None
     primary_status: FitStatus
     primary_families: tuple[Family, ...]
     evaluation: dict[str, Any]
     decision: PromotionDecision
 
+    worth: value.ValueFit
+    fallback: str
+    """The best of hiatus, frequency and BG/NBD on the calibration snapshot: serves where no version was promoted."""
+
     @property
     def requested_horizon_days(self) -> int:
         """The horizon that was asked for, in days."""
         return self.plan.requested_horizon_days
+
+    @property
+    def why(self) -> str:
+        """Which model was chosen, and why it was promoted or not, in words."""
+        return str(self.evaluation["why"])
 
 
 def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
@@ -194,7 +258,38 @@ def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
     learn = [take_snapshot(source, day, plan.horizon_days) for day in plan.learn_on]
     everybody = complete_features(source, plan.test_on)
     test = snapshot_of(source, plan.test_on, plan.horizon_days, everybody)
-    return fit_on_snapshots(plan, learn, test, everybody)
+    version = fit_on_snapshots(plan, learn, test, everybody)
+    worth = fit_worth(source, plan, {snapshot.as_of_on: snapshot.everybody for snapshot in (*learn, test)})
+    return replace(version, worth=worth, evaluation={**version.evaluation, "value": worth.figures})
+
+
+def fit_worth(source: FeatureSource, plan: SnapshotPlan, taken: Mapping[date, pd.DataFrame | None]) -> value.ValueFit:
+    """What customers bring in a year, or in a horizon where two years are not known; judged on its own test day."""
+    first_ordered_on = source.first_ordered_on
+    if first_ordered_on is None:
+        return value.not_fitted("too_few_buyers")
+    ended = tuple(day for day in plan.learn_on if day + timedelta(days=plan.horizon_days) <= plan.test_on)
+    otherwise = value.ValuePlan(plan.horizon_days, ended[-SNAPSHOTS_PER_HORIZON:], plan.test_on)
+    days = value.plan(first_ordered_on, source.last_complete_on, MINIMUM_HISTORY_DAYS, otherwise)
+    if days.test_on + timedelta(days=days.window_days) > source.last_complete_on:
+        days = otherwise
+
+    def frame_of(day: date) -> pd.DataFrame:
+        known = taken.get(day)
+        return complete_features(source, day) if known is None else known
+
+    everybody = frame_of(days.test_on)
+    if not len(everybody):
+        return value.not_fitted("too_few_buyers")
+    dropout, order_value = fit_bgnbd(everybody), fit_gammagamma(everybody)
+
+    def window(day: date, frame: pd.DataFrame) -> value.Window:
+        frame = frame.assign(**{BGNBD_LOGIT: bgnbd_logit(dropout, frame, plan.horizon_days)})
+        amounts = frame["customer_key"].map(source.amounts(day, day + timedelta(days=days.window_days)))
+        return value.Window(frame, np.maximum(amounts.fillna(0.0).to_numpy(dtype=np.float64), 0.0))
+
+    learn = [window(day, frame_of(day)) for day in days.learn_on]
+    return value.fit(days, learn, window(days.test_on, everybody), dropout, order_value)
 
 
 def fit_on_snapshots(
@@ -206,26 +301,32 @@ def fit_on_snapshots(
     they use no labels, and what they know ends where the test window begins.
     """
     dropout = fit_bgnbd(everybody)
-    value = fit_gammagamma(everybody)
+    order_value = fit_gammagamma(everybody)
+    raw = learn
     learn = [with_bgnbd_logit(snapshot, dropout, plan.horizon_days) for snapshot in learn]
     test = with_bgnbd_logit(test, dropout, plan.horizon_days)
-    calibrate = learn[-1]
-    hiatus = logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.HIATUS_COLUMN)
-    frequency = logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.FREQUENCY_COLUMN)
-
-    candidates, status = _fit_ablation(learn)
-    chosen = _chosen(candidates, calibrate.labels)
-    primary = candidates[chosen].model.centred(test.frame) if chosen else None
-    families = next((families for name, families in ABLATION if name == chosen), ())
-    report = _evaluate(plan, test, dropout, hiatus, frequency, primary, candidates)
+    fallbacks = _fallbacks(plan, learn[-1], dropout)
+    best = fallbacks.best(learn[-1])
+    learned = _learn(learn, dropout)
+    chosen = learned.chosen
+    primary = learned.candidates[chosen].model.centred(test.frame) if chosen else None
+    rate = float(learn[-1].labels.mean()) if len(learn[-1].labels) else None
+    report = _evaluate(plan, test, fallbacks, best, primary, learned, rate)
     decision = promotion_decision(report) if primary else PromotionDecision.NOT_FITTED
-    report["primary"]["status"] = status.value
-    report["primary"]["families"] = [family.value for family in families]
-    report["status"] = status.value
+    report["primary"]["status"] = learned.status.value
+    report["primary"]["families"] = [family.value for family in learned.families] if primary else []
+    report["status"] = learned.status.value
     report["decision"] = decision.value
     report["bgnbd_status"] = dropout.status.value
-    report["gammagamma_status"] = value.status.value
-    return FittedVersion(plan, dropout, value, hiatus, frequency, primary, status, tuple(families), report, decision)
+    report["gammagamma_status"] = order_value.status.value
+    report["test_days"] = _test_days(plan, raw, learned, report)
+    report["why"] = why(report, decision)
+    families = learned.families if primary else ()
+    hiatus, frequency = fallbacks.hiatus, fallbacks.frequency
+    return FittedVersion(
+        plan, dropout, order_value, hiatus, frequency, primary, learned.status, families, report, decision,
+        value.not_fitted("not_tried"), best,
+    )  # fmt: skip
 
 
 def fit_bgnbd(frame: pd.DataFrame) -> bgnbd.BgNbdFit:
@@ -274,101 +375,271 @@ LOGIT_PROBABILITY_FLOOR = 1e-6
 def with_bgnbd_logit(snapshot: Snapshot, fit: bgnbd.BgNbdFit, horizon_days: int) -> Snapshot:
     """The snapshot with one more feature: the log odds of churn within the horizon, by BG/NBD."""
     frame = snapshot.frame.assign(**{BGNBD_LOGIT: bgnbd_logit(fit, snapshot.frame, horizon_days)})
-    return Snapshot(snapshot.as_of_on, frame, snapshot.labels)
+    return Snapshot(snapshot.as_of_on, frame, snapshot.labels, snapshot.everybody)
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """One set of families: the calibrated model, and its out-of-fold answers on the calibration snapshot."""
+    """A calibrated model, and its out-of-fold answers on the calibration snapshot."""
 
-    model: logistic.LogisticModel
+    model: ScoreModel
     calibration_probability: Floats
 
 
-def _fit_ablation(learn: list[Snapshot]) -> tuple[dict[str, _Candidate], FitStatus]:
-    """A calibrated model for each growing set of families that adds a feature; none where nothing can be learned.
+@dataclass(frozen=True)
+class _Learned:
+    """What learning came to: the candidates, the one chosen, and the regressions with growing sets of families."""
+
+    status: FitStatus
+    candidates: Mapping[Kind, _Candidate] = field(default_factory=dict)
+    chosen: Kind | None = None
+    families: tuple[Family, ...] = ()
+    ablation: Mapping[str, _Candidate] = field(default_factory=dict)
+    log_loss: Mapping[Kind, float] = field(default_factory=dict)
+    """Of each candidate on the calibration snapshot, out of fold."""
+
+
+class _Learning:
+    """The rows of the learning snapshots, and every candidate fitted on them with its out-of-fold answers.
 
     Platt's calibration is read from the last snapshot before the test, on log-odds of models that had not seen the
-    customer: what a model says of its own training rows is too sure.
+    customer in any snapshot: what a model says of its own training rows is too sure.
     """
-    frame = pd.concat([snapshot.frame for snapshot in learn], ignore_index=True)
+
+    def __init__(self, learn: list[Snapshot]) -> None:
+        frame = pd.concat([snapshot.frame for snapshot in learn], ignore_index=True)
+        labels = np.concatenate([snapshot.labels for snapshot in learn])
+        sizes = [len(snapshot.labels) for snapshot in learn]
+        is_calibration = np.repeat(np.arange(len(learn)) == len(learn) - 1, sizes)
+        kept = logistic.sampled_customers(frame["customer_key"], MAXIMUM_TRAINING_ROWS)
+        self.frame, self.labels = frame[kept].reset_index(drop=True), labels[kept]
+        self.is_calibration = is_calibration[kept]
+        self.calibration_labels = self.labels[self.is_calibration]
+        self.folds = logistic.folds_of(self.frame["customer_key"])
+        self.snapshots = len(learn)
+
+    def candidate(self, fit: Callable[[pd.DataFrame, Labels], ScoreModel]) -> _Candidate:
+        model = fit(self.frame, self.labels)
+        log_odds = np.zeros(len(self.frame))
+        for fold in range(logistic.FOLDS):
+            held_out = (self.folds == fold) & self.is_calibration
+            seen = self.folds != fold
+            if not held_out.any():
+                continue
+            # Where the remainder is not learnable, the model of all rows stands in.
+            learnable = logistic.is_learnable(self.labels[seen])
+            without = fit(self.frame[seen], self.labels[seen]) if learnable else model
+            log_odds[held_out] = without.log_odds(self.frame[held_out])
+        return self.calibrated(model, log_odds[self.is_calibration])
+
+    def calibrated(self, model: ScoreModel, log_odds: Floats) -> _Candidate:
+        intercept, slope = logistic.platt(log_odds, self.calibration_labels)
+        probability = expit(np.clip(intercept + slope * log_odds, -LOGIT_LIMIT, LOGIT_LIMIT))
+        return _Candidate(model.calibrated(intercept, slope), probability)
+
+    def of_kind(self, kind: Kind, families: tuple[Family, ...], known: Mapping[Kind, _Candidate]) -> _Candidate:
+        """A candidate; the mean is made of the logistic and the trees, fitted here unless they are known."""
+        match kind:
+            case Kind.LOGISTIC:
+                features = features_of(families)
+                return self.candidate(lambda frame, labels: logistic.fit(frame, labels, features))
+            case Kind.TREES:
+                return self.candidate(lambda frame, labels: trees.fit(frame, labels, families, self.snapshots))
+            case Kind.MEAN:
+                parts = [known.get(part) or self.of_kind(part, families, {}) for part in (Kind.LOGISTIC, Kind.TREES)]
+                log_odds = np.mean([logit(part.calibration_probability) for part in parts], axis=0)
+                return self.calibrated(mean_of(parts[0].model, parts[1].model), log_odds)
+            case _:
+                feature = _SINGLE_FEATURE[kind]
+                return self.candidate(lambda frame, labels: logistic.fit_single(frame, labels, feature))
+
+
+_SINGLE_FEATURE = {Kind.BGNBD: "bgnbd", Kind.HIATUS: "recency_root", Kind.FREQUENCY: "frequency"}
+
+
+def _learn(learn: list[Snapshot], dropout: bgnbd.BgNbdFit) -> _Learned:
+    """Every candidate, and the one that serves; none where nothing can be learned."""
     labels = np.concatenate([snapshot.labels for snapshot in learn])
     if len(np.unique(labels)) < 2:
-        return {}, FitStatus.ONE_CLASS
+        return _Learned(FitStatus.ONE_CLASS)
     if len(learn[-1].labels) < MINIMUM_POPULATION or not logistic.is_learnable(labels):
-        return {}, FitStatus.TOO_FEW_CUSTOMERS
-    calibrate = learn[-1]
-    is_calibration = np.arange(len(frame)) >= len(frame) - len(calibrate.frame)
-    candidates: dict[str, _Candidate] = {}
+        return _Learned(FitStatus.TOO_FEW_CUSTOMERS)
+    learning = _Learning(learn)
+    ablation: dict[str, _Candidate] = {}
     for name, families in ABLATION:
-        features = features_of(families)
-        model = logistic.fit(frame, labels, features)
-        if len(families) > len(FROM_ORDERS) and families[-1] not in {term.feature.family for term in model.terms}:
-            continue
-        log_odds = logistic.out_of_fold_log_odds(frame, labels, features, is_calibration)
-        intercept, slope = logistic.platt(log_odds, calibrate.labels)
-        probability = expit(np.clip(intercept + slope * log_odds, -logistic.LOGIT_LIMIT, logistic.LOGIT_LIMIT))
-        candidates[name] = _Candidate(model.calibrated(intercept, slope), probability)
-    return candidates, FitStatus.FITTED
+        candidate = learning.of_kind(Kind.LOGISTIC, families, {})
+        if len(families) == len(FROM_ORDERS) or families[-1] in candidate.model.families:
+            ablation[name] = candidate
+    step = _smallest_that_serves(ablation, learning.calibration_labels)
+    families = next(families for name, families in ABLATION if name == step)
+    candidates = {Kind.LOGISTIC: ablation[step]}
+    for kind in Kind:
+        if kind is not Kind.LOGISTIC and (kind is not Kind.BGNBD or dropout.parameters is not None):
+            candidates[kind] = learning.of_kind(kind, families, candidates)
+    chosen, losses = _chosen(candidates, learning.calibration_labels)
+    return _Learned(FitStatus.FITTED, candidates, chosen, families, ablation, losses)
 
 
-def _chosen(candidates: Mapping[str, _Candidate], labels: Labels) -> str | None:
-    """The set of families that serves: the smallest, unless a larger one lowers the log loss beyond its standard error.
+def _smallest_that_serves(candidates: Mapping[str, _Candidate], labels: Labels) -> str:
+    """The smallest set of families, unless a larger one lowers the log loss beyond its standard error.
 
     Judged on the calibration snapshot, out of fold: the test is used once, for the verdict.
     """
-    chosen: str | None = None
-    for name, candidate in candidates.items():
-        if chosen is None:
-            chosen = name
-            continue
+    chosen, *larger = candidates
+    for name in larger:
         gain = evaluation.log_losses(labels, candidates[chosen].calibration_probability) - evaluation.log_losses(
-            labels, candidate.calibration_probability
+            labels, candidates[name].calibration_probability
         )
         if len(gain) > 1 and gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
             chosen = name
     return chosen
 
 
+def _chosen(candidates: Mapping[Kind, _Candidate], labels: Labels) -> tuple[Kind, dict[Kind, float]]:
+    """The candidate with the lowest log loss on the calibration snapshot among those that rank about as well as any."""
+    losses = {
+        kind: float(evaluation.log_losses(labels, candidate.calibration_probability).mean())
+        for kind, candidate in candidates.items()
+    }
+    areas = {
+        kind: evaluation.auc(labels, candidate.calibration_probability) or 0.5 for kind, candidate in candidates.items()
+    }
+    ranking_well = [kind for kind in candidates if areas[kind] >= max(areas.values()) - AUC_GUARD]
+    return min(ranking_well, key=lambda kind: losses[kind]), losses
+
+
+@dataclass(frozen=True)
+class _Fallbacks:
+    """What serves where no version was ever promoted, and what a version must not be behind."""
+
+    hiatus: logistic.BaselineModel
+    frequency: logistic.BaselineModel
+    bgnbd: bgnbd.BgNbdFit
+    horizon_days: int
+
+    def scored(self, frame: pd.DataFrame) -> dict[str, evaluation.Scored]:
+        recency = frame["recency_days"].to_numpy(dtype=np.float64)
+        repeats = frame["repeat_day_count"].to_numpy(dtype=np.float64)
+        scored = {
+            "hiatus": evaluation.Scored(self.hiatus.probability(frame), recency),
+            "frequency": evaluation.Scored(self.frequency.probability(frame), -repeats),
+        }
+        by_bgnbd = bgnbd_churn_probability(self.bgnbd, frame, self.horizon_days)
+        if by_bgnbd is not None:
+            scored["bgnbd"] = evaluation.Scored(by_bgnbd)
+        return scored
+
+    def best(self, calibrate: Snapshot) -> str:
+        """The one with the lowest log loss on a snapshot; BG/NBD before the others where they are level."""
+        scored = self.scored(calibrate.frame)
+        order = [name for name in ("bgnbd", "hiatus", "frequency") if name in scored]
+        if not len(calibrate.labels):
+            return order[0]
+        return min(
+            order,
+            key=lambda name: float(evaluation.log_losses(calibrate.labels, scored[name].probability).mean()),
+        )
+
+
+def _fallbacks(plan: SnapshotPlan, calibrate: Snapshot, dropout: bgnbd.BgNbdFit) -> _Fallbacks:
+    return _Fallbacks(
+        logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.HIATUS_COLUMN),
+        logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.FREQUENCY_COLUMN),
+        dropout,
+        plan.horizon_days,
+    )
+
+
 def _evaluate(
     plan: SnapshotPlan,
     test: Snapshot,
-    dropout: bgnbd.BgNbdFit,
-    hiatus: logistic.BaselineModel,
-    frequency: logistic.BaselineModel,
-    primary: logistic.LogisticModel | None,
-    candidates: Mapping[str, _Candidate],
+    fallbacks: _Fallbacks,
+    best: str,
+    primary: ScoreModel | None,
+    learned: _Learned,
+    calibration_churn_rate: float | None,
 ) -> dict[str, Any]:
     """The report: one object per model under its name, and what they have in common beside them."""
     frame, labels = test.frame, test.labels
-    recency = frame["recency_days"].to_numpy(dtype=np.float64)
-    scored = {
-        "hiatus": evaluation.Scored(hiatus.probability(frame), recency),
-        "frequency": evaluation.Scored(
-            frequency.probability(frame), -frame["repeat_day_count"].to_numpy(dtype=np.float64)
-        ),
-    }
-    by_bgnbd = bgnbd_churn_probability(dropout, frame, plan.horizon_days)
-    if by_bgnbd is not None:
-        scored["bgnbd"] = evaluation.Scored(by_bgnbd)
-    if primary is not None:
-        primary_model, scored["primary"] = "logistic", evaluation.Scored(primary.probability(frame))
+    scored = fallbacks.scored(frame)
+    others = dict(scored)
+    if primary is not None and learned.chosen is not None:
+        primary_model, scored["primary"] = learned.chosen.value, evaluation.Scored(primary.probability(frame))
     else:
-        # Without a regression the first of the fallbacks is what serves, and what is judged.
-        primary_model = "bgnbd" if "bgnbd" in scored else "hiatus"
+        # Without a model the best of the fallbacks is what serves, and what is judged.
+        primary_model = best
         scored["primary"] = scored[primary_model]
 
     reports: dict[str, Any] = evaluation.evaluate(labels, scored, frame["purchase_day_count"].to_numpy())
     reports["primary"]["model"] = primary_model
-    reports["primary"]["auc_difference_to_hiatus"] = evaluation.auc_difference(
-        labels, scored["primary"].rank_by, recency
-    )
-    reports["ablation"] = _ablation_report(candidates, test)
+    reports["primary"]["differences"] = evaluation.paired_differences(labels, scored["primary"], others)
+    reports["primary"]["auc_difference_to_hiatus"] = reports["primary"]["differences"]["hiatus"]["auc"]
+    reports["ablation"] = _ablation_report(learned.ablation, test)
+    reports["candidates"] = _candidate_report(learned, test)
     reports["horizon_days"] = plan.horizon_days
     reports["requested_horizon_days"] = plan.requested_horizon_days
     reports["snapshots"] = [snapshot.isoformat() for snapshot in plan.snapshots]
+    reports["calibrated_on"] = plan.calibrate_on.isoformat()
+    reports["calibration_churn_rate"] = calibration_churn_rate
     reports["test_on"] = plan.test_on.isoformat()
     return reports
+
+
+def _candidate_report(learned: _Learned, test: Snapshot) -> list[dict[str, Any]]:
+    """Each candidate: its log loss out of fold, by which it was chosen or not, and its figures on the test."""
+    rows = []
+    for kind, candidate in learned.candidates.items():
+        probability = candidate.model.probability(test.frame)
+        rows.append(
+            {
+                "model": kind.value,
+                "is_chosen": kind is learned.chosen,
+                "calibration_log_loss": learned.log_loss[kind],
+                "auc": evaluation.auc(test.labels, probability),
+                "brier": evaluation.brier(test.labels, probability),
+            }
+        )
+    return rows
+
+
+def _test_days(
+    plan: SnapshotPlan, learn: list[Snapshot], learned: _Learned, report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """AUC and Brier of the latest test day and of those one and two horizons earlier, their means and spread.
+
+    Each earlier day is a test of its own: the chosen kind of model, learned from the windows that had ended by then.
+    """
+    primary = report["primary"]
+    days = [{"test_on": plan.test_on.isoformat(), "n": primary["n"], "auc": primary["auc"], "brier": primary["brier"]}]
+    taken = {snapshot.as_of_on: snapshot for snapshot in learn}
+    for back in range(1, TEST_DAYS):
+        test_on = plan.test_on - timedelta(days=plan.horizon_days * back)
+        earlier = plan.before(test_on)
+        test = taken.get(test_on)
+        if earlier is None or test is None or test.everybody is None or learned.chosen is None:
+            break
+        dropout = fit_bgnbd(test.everybody)
+        snapshots = [with_bgnbd_logit(taken[day], dropout, plan.horizon_days) for day in earlier.learn_on]
+        labels = np.concatenate([snapshot.labels for snapshot in snapshots])
+        if not logistic.is_learnable(labels) or (learned.chosen is Kind.BGNBD and dropout.parameters is None):
+            break
+        model = _Learning(snapshots).of_kind(learned.chosen, learned.families, {}).model
+        test = with_bgnbd_logit(test, dropout, plan.horizon_days)
+        probability = model.probability(test.frame)
+        days.append(
+            {
+                "test_on": test_on.isoformat(),
+                "n": len(test.labels),
+                "auc": evaluation.auc(test.labels, probability),
+                "brier": evaluation.brier(test.labels, probability),
+            }
+        )
+    figures: dict[str, Any] = {"days": days}
+    for name in ("auc", "brier"):
+        known = [day[name] for day in days if day[name] is not None]
+        figures[f"{name}_mean"] = float(np.mean(known)) if known else None
+        figures[f"{name}_spread"] = float(np.max(known) - np.min(known)) if known else None
+    return figures
 
 
 def _ablation_report(candidates: Mapping[str, _Candidate], test: Snapshot) -> list[dict[str, Any]]:
@@ -391,11 +662,62 @@ def _ablation_report(candidates: Mapping[str, _Candidate], test: Snapshot) -> li
 
 
 def promotion_decision(report: Mapping[str, Any]) -> PromotionDecision:
-    """Promote only what beats hiatus for sure and whose mean is right (churn.md)."""
+    """Promote what is not surely behind any fallback, in AUC or in Brier, and whose mean is right (docs/churn.md)."""
     primary = report["primary"]
-    low = primary["auc_difference_to_hiatus"]["low"]
-    if low is None or low <= 0.0:
-        return PromotionDecision.NOT_BETTER_THAN_HIATUS
-    if abs(primary["mean_predicted"] - primary["churn_rate"]) > MAXIMUM_DRIFT:
+    if primary["auc"] is None:
+        return PromotionDecision.NOT_TESTABLE
+    if fallbacks_ahead(primary["differences"]):
+        return PromotionDecision.BEHIND_A_FALLBACK
+    rate, count = primary["churn_rate"], primary["n"]
+    by_chance = 2.0 * math.sqrt(rate * (1.0 - rate) / count)
+    if abs(primary["mean_predicted"] - rate) > max(MAXIMUM_DRIFT, by_chance):
         return PromotionDecision.DRIFT
     return PromotionDecision.PROMOTED
+
+
+def fallbacks_ahead(differences: Mapping[str, Any]) -> list[str]:
+    """Fallbacks that are surely better: the paired 95 % interval of a gain lies below 0."""
+    return [
+        name
+        for name, gains in differences.items()
+        if any(gain["high"] is not None and gain["high"] < -1e-9 for gain in gains.values())
+    ]
+
+
+_MODEL_IN_WORDS = {
+    "logistic": "the logistic regression",
+    "trees": "the boosted trees",
+    "mean": "the mean of logistic regression and boosted trees",
+    "bgnbd": "BG/NBD",
+    "hiatus": "hiatus",
+    "frequency": "frequency",
+}
+
+
+def why(report: Mapping[str, Any], decision: PromotionDecision) -> str:
+    """One or two sentences: which model was chosen and why, and why it was promoted or not."""
+    primary = report["primary"]
+    model = _MODEL_IN_WORDS[primary["model"]]
+    if decision is PromotionDecision.NOT_FITTED:
+        return f"No model could be fitted ({primary['status']}): {model} serves."
+    losses = {row["model"]: row["calibration_log_loss"] for row in report["candidates"]}
+    others = [name for name in losses if name != primary["model"]]
+    next_best = min(others, key=lambda name: losses[name])
+    chosen = (
+        f"Chosen: {model}, log loss {losses[primary['model']]:.4f} out of fold on {report['calibrated_on']}"
+        f" ({_MODEL_IN_WORDS[next_best]}: {losses[next_best]:.4f})."
+    )
+    if decision is PromotionDecision.NOT_TESTABLE:
+        return f"{chosen} Not promoted: on {report['test_on']} all customers ended alike, so that it cannot be tested."
+    tested = f"Test on {report['test_on']}: AUC {primary['auc']:.4f}, Brier {primary['brier']:.4f}"
+    if decision is PromotionDecision.BEHIND_A_FALLBACK:
+        ahead = " and ".join(_MODEL_IN_WORDS[name] for name in fallbacks_ahead(primary["differences"]))
+        return f"{chosen} Not promoted: behind {ahead}. {tested}."
+    if decision is PromotionDecision.DRIFT:
+        return (
+            f"{chosen} Not promoted: drift. It predicted that {primary['mean_predicted']:.1%} would not order within"
+            f" {report['horizon_days']} days of {report['test_on']}, and {primary['churn_rate']:.1%} did not; in the"
+            f" window before, after {report['calibrated_on']}, it was {report['calibration_churn_rate']:.1%}. {tested}."
+        )
+    fallbacks = ", ".join(_MODEL_IN_WORDS[name] for name in primary["differences"])
+    return f"{chosen} Promoted: not behind {fallbacks}. {tested}."

@@ -3,6 +3,9 @@
 Staging limited to what was known at the end of the day, identity resolved on that, the facts, and the features: the
 same models that build today's tables, so that a feature cannot mean one thing in training and another in scoring.
 Nothing that serves is touched, and the writer lock is not needed.
+
+A fit takes a dozen snapshots. The models are compiled once and their SQL is run for each day; of a large shop only the
+records of a sample of the customers are staged.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, LiteralString, cast
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -24,8 +28,18 @@ from customer360.progress import Progress, Silent
 from customer360.settings import Settings
 from customer360.warehouse import Connection, scalar
 
+if TYPE_CHECKING:
+    from customer360.models.runner import CompiledModel
+
 PREFIX = "churn_snapshot"
 _SCHEMAS = (PREFIX, f"{PREFIX}_staging", f"{PREFIX}_identity", f"{PREFIX}_intermediate")
+SAMPLED_CUSTOMERS = 40_000
+"""Above this a sample of about so many customers is taken, the same ones each time: the AUC of 40,000 is known to
+0.005, and a dozen builds of the past of 200,000 would take a quarter of an hour."""
+
+_KNOWN_UNTIL, _AS_OF_ON = "@known_until@", "@as_of_on@"
+"""Placeholders of the compiled models."""
+
 _FACTS = ("fct_orders", "fct_refunds", "fct_sessions", "fct_tickets", "int_customers__featured")
 
 
@@ -45,6 +59,8 @@ class WarehouseSource:
     as_of_on: date
     run_id: int | None = None
     progress: Progress | None = None
+    sampled_customers: int = SAMPLED_CUSTOMERS
+    _compiled: tuple[list[CompiledModel], list[CompiledModel]] | None = field(default=None, repr=False)
 
     @property
     def first_ordered_on(self) -> date | None:
@@ -70,27 +86,12 @@ class WarehouseSource:
     def features(self, as_of_on: date) -> pd.DataFrame:
         """Build the past as it was known at the end of the day, and read its features."""
         from customer360 import identity
-        from customer360.models import runner
 
         progress = self.progress or Silent()
         progress.stage(f"snapshot {as_of_on}")
         known_until = end_of(as_of_on, self.settings)
-
-        def models(*select: str) -> None:
-            runner.run_models(
-                self.settings,
-                select,
-                run_id=self.run_id,
-                full_refresh=True,
-                variables={
-                    "schema_prefix": PREFIX,
-                    "known_until": known_until.isoformat(),
-                    "as_of_on": as_of_on.isoformat(),
-                },
-                progress=lambda result: progress.step(result.model),
-            )
-
-        models("tag:staging")
+        staging, facts = self._models()
+        self._build(staging, as_of_on, known_until)
         with self._connect() as connection:
             identity.resolve(
                 connection,
@@ -101,11 +102,79 @@ class WarehouseSource:
                 known_until=known_until,
                 keeps_journals=False,
             )
-        models(*_FACTS)
+        self._build(facts, as_of_on, known_until)
         with self._connect() as connection:
             frame = read_features(connection, f"{PREFIX}_intermediate")
         progress.note(f"{len(frame):,} customers")
         return frame
+
+    def _models(self) -> tuple[list[CompiledModel], list[CompiledModel]]:
+        """Staging, and the facts and features, compiled once for all snapshots."""
+        from customer360.models import runner
+
+        if self._compiled is None:
+            variables = {"schema_prefix": PREFIX, "known_until": _KNOWN_UNTIL, "as_of_on": _AS_OF_ON}
+            if self._take_sample():
+                variables["sample_of"] = f"{PREFIX}.sample"
+            models = runner.compile_models(self.settings, ["tag:staging", *_FACTS], variables=variables)
+            staging = [model for model in models if "staging" in model.table.tags]
+            self._compiled = staging, [model for model in models if model not in staging]
+        return self._compiled
+
+    def _take_sample(self) -> bool:
+        """Fill the scratch table of sampled records, if the shop is large enough to be sampled."""
+        with self._connect() as connection:
+            for schema in _SCHEMAS:
+                connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
+            customers: int = scalar(connection, "select count(*) from identity.customers")
+            if customers <= self.sampled_customers:
+                return False
+            share = max(self.sampled_customers * 10_000 // customers, 1)
+            connection.execute(
+                sql.SQL(
+                    """
+                    create table {sample} as
+                    with sampled as (
+                        select customer_key from identity.customers
+                        where abs(hashint8extended(customer_key, 360) % 10000) < {share}
+                    )
+                    select 'order' as scope, order_key as key
+                    from candidate.fct_orders inner join sampled using (customer_key)
+                    union all
+                    select 'session', session_key from candidate.fct_sessions inner join sampled using (customer_key)
+                    union all
+                    select 'ticket', ticket_key from candidate.fct_tickets inner join sampled using (customer_key)
+                    """
+                ).format(sample=sql.Identifier(PREFIX, "sample"), share=sql.Literal(share))
+            )
+            connection.execute(sql.SQL("analyze {}").format(sql.Identifier(PREFIX, "sample")))
+        return True
+
+    def _build(self, models: list[CompiledModel], as_of_on: date, known_until: datetime) -> None:
+        progress = self.progress or Silent()
+        for model in models:
+            table = sql.Identifier(model.table.schema, model.table.name)
+            columns = sql.SQL(", ").join(sql.Identifier(name) for name in model.table.columns)
+            typed = sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_literal(kind)))
+                for name, kind in model.table.columns.items()
+            )
+            text = model.query.replace(_KNOWN_UNTIL, known_until.isoformat()).replace(_AS_OF_ON, as_of_on.isoformat())
+            with self._connect() as connection:
+                # As the materialization does for whole tables (macros/replace_scope.sql).
+                connection.execute("set local enable_nestloop = off")
+                connection.execute("set local work_mem = '128MB'")
+                connection.execute("set local timezone = 'UTC'")
+                connection.execute("set local jit = off")
+                connection.execute(sql.SQL("drop table if exists {}").format(table))
+                connection.execute(sql.SQL("create unlogged table {} ({})").format(table, typed))
+                connection.execute(
+                    sql.SQL("insert into {} ({}) select {} from ({}) as whole").format(
+                        table, columns, columns, sql.SQL(_literal(text))
+                    )
+                )
+                connection.execute(sql.SQL("analyze {}").format(table))
+            progress.step(model.table.name)
 
     def ordering_customers(self, after: date, until: date) -> frozenset[int]:
         """Keys that a customer of the past may have, of everybody who placed an order in (after, until].
@@ -124,6 +193,24 @@ class WarehouseSource:
                 [after, until],
             ).fetchall()
         return frozenset(row[0] for row in rows)
+
+    def amounts(self, after: date, until: date) -> pd.Series:
+        """Net revenue in (after, until] under every key that a customer of the past may have."""
+        with self._connect() as connection:
+            rows = connection.execute(
+                """
+                with brought as (
+                    select customer_key, sum(net_amount)::double precision as net_amount
+                    from candidate.fct_orders
+                    where ordered_on > %s and ordered_on <= %s and is_valid and net_amount is not null
+                    group by customer_key
+                )
+                select identifiers.identifier_key, brought.net_amount
+                from brought inner join identity.identifiers using (customer_key)
+                """,
+                [after, until],
+            ).fetchall()
+        return pd.Series(dict(rows), dtype="float64")
 
     def _connect(self) -> Connection:
         return warehouse.connect("transformer", self.settings, application_name="customer360 churn snapshots")
@@ -158,6 +245,11 @@ def scratch_schemas(settings: Settings) -> Iterator[None]:
                 _drop(connection)
 
 
+def _literal(text: str) -> LiteralString:
+    """SQL that the project itself wrote."""
+    return cast(LiteralString, text)
+
+
 def _drop(connection: Connection) -> None:
     for schema in _SCHEMAS:
         connection.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(schema)))
@@ -181,4 +273,4 @@ def read_features(connection: Connection, schema: str) -> pd.DataFrame:
             content.write(block)
     content.seek(0)
     dates = [column.name for column in FEATURE_COLUMNS if column.sql_type == "date"]
-    return pd.read_csv(content, parse_dates=dates)
+    return pd.read_csv(content, parse_dates=dates, float_precision="round_trip")

@@ -28,17 +28,10 @@ class PromotionDecision(StrEnum):
     """What became of a fitted version."""
 
     PROMOTED = "promoted"
-    NOT_BETTER_THAN_HIATUS = "not_better_than_hiatus"
+    BEHIND_A_FALLBACK = "behind_a_fallback"
+    """Hiatus, frequency or BG/NBD is surely better on the test, in AUC or in Brier."""
     DRIFT = "drift"
+    """The mean prediction is off by more than 0.05: the shop changed between calibration and test."""
+    NOT_TESTABLE = "not_testable"
+    """On the test day everybody ended alike."""
     NOT_FITTED = "not_fitted"
-
-
-class ScoreStatus(StrEnum):
-    """`customer_churn.model_status`: which model a customer's probability comes from, or why it is null."""
-
-    PRIMARY = "primary"
-    LAST_PROMOTED = "last_promoted"
-    BGNBD = "bgnbd"
-    HIATUS = "hiatus"
-    OUT_OF_POPULATION = "out_of_population"
-    NOT_SCORED = "not_scored"

@@ -43,7 +43,7 @@ def fit(
     ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Fit, calibrate, test, and promote if it beats the baseline. --horizon-days holds from that day on."""
+    """Fit, calibrate, test, and promote unless a fallback is better. --horizon-days holds from that day on."""
     from customer360.churn import fitting
     from customer360.publication import daily
 
@@ -119,7 +119,7 @@ def explain(
         f"Customer {told['customer_key']} on {told['as_of_on']}: {score}; {told['model_status']}{why}",
     )
     for reason in told["reasons"]:
-        out().print(f"  +{reason['contribution']:.2f} {reason['code']}: {reason['because']}")
+        out().print(f"  {reason['contribution']:+.2f} {reason['code']}: {reason['because']}")
     if told["features"]:
         table = Table("feature", "family", "value", "contribution", title="What each feature adds to the log-odds")
         for feature in told["features"]:
@@ -149,8 +149,16 @@ def _show(report: dict[str, Any]) -> None:
         gain = step["auc_gain"]
         told = "" if not gain else f", {gain['difference']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
         out().print(f"  {step['families']}: AUC {_number(step['auc'])}{told}")
+    out().print(report["why"])
+    days = report["test_days"]["days"]
+    if len(days) > 1:
+        figures = report["test_days"]
+        out().print(
+            f"Over {len(days)} test days: AUC {figures['auc_mean']:.4f} (spread {figures['auc_spread']:.4f}), "
+            f"Brier {figures['brier_mean']:.4f} (spread {figures['brier_spread']:.4f})"
+        )
     out().print(
-        f"Regression: {report['status']}; BG/NBD: {report['bgnbd_status']}; Gamma-Gamma: "
+        f"Model: {report['status']}; BG/NBD: {report['bgnbd_status']}; Gamma-Gamma: "
         f"{report['gammagamma_status']}; snapshots: {', '.join(report['snapshots']) or 'none'}",
     )
 

@@ -34,8 +34,24 @@ def register(app: typer.Typer) -> None:
 
 
 def land(
-    feed: Annotated[str, typer.Argument(help=f"One of: {', '.join(FEEDS)}", autocompletion=feeds_of)],
-    files: Annotated[list[Path], typer.Argument(help="Files to put into the landing zone")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FEED FILE…",
+            help=f"A feed ({', '.join(FEEDS)}) and files; with --source, files",
+            autocompletion=feeds_of,
+        ),
+    ],
+    source: Annotated[
+        str, typer.Option("--source", help="They are a vendor's own export: shopify_csv, zendesk, … (c360 source list)")
+    ] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", help="With --source: namespace of the ids, for a second shop of one vendor.")
+    ] = "",
+    exported_at: Annotated[
+        datetime | None,
+        typer.Option("--exported-at", help="With --source: when it was exported (UTC); else its last change."),
+    ] = None,
     history: Annotated[bool, typer.Option("--history", help="They are a backfill (see docs/feeds.md).")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -43,20 +59,31 @@ def land(
     from customer360.front_door import landing
 
     settings = get_settings()
+    feed, paths = ("", names) if source else (names[0], names[1:])
+    if not paths:
+        raise typer.BadParameter("no file is given: c360 land FEED FILE…, or c360 land --source NAME FILE…")
+    if not source and (namespace or exported_at):
+        raise typer.BadParameter("--namespace and --exported-at go with --source")
+    moment = exported_at.replace(tzinfo=UTC) if exported_at and exported_at.tzinfo is None else exported_at
     landed: list[landing.LandedFile] = []
     try:
-        for source in files:
-            file = landing.put(settings, feed, source, history=history)
+        for path in map(Path, paths):
+            file = (
+                landing.put_export(settings, source, path, namespace=namespace, exported_at=moment, history=history)
+                if source
+                else landing.put(settings, feed, path, history=history)
+            )
             landed.append(file)
             if not json:
-                renamed = (
-                    "" if file.name.rsplit("/", 1)[-1] == source.name else f" (as {file.name}: the name was taken)"
-                )
-                told = f"Landed {source.name}{renamed}: {file.location}"
-                out().print(told, markup=False)
+                name = file.name.rsplit("/", 1)[-1]
+                renamed = "" if name == path.name else f" (as {name})"
+                out().print(f"Landed {path.name}{renamed}: {file.location}", markup=False)
     finally:  # what was landed before one was refused is there, and is told
         if json:
-            told_files = [{"feed": f.feed, "name": f.name, "location": f.location, "bytes": f.bytes} for f in landed]
+            told_files = [
+                {"feed": f.feed, "source": f.source, "name": f.name, "location": f.location, "bytes": f.bytes}
+                for f in landed
+            ]
             typer.echo(json_module.dumps(told_files))
     if not json:
         out().print("Next: the running stack picks it up by itself; without it, `c360 run`.")

@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
         quarantine,
         report,
         sample,
+        sources,
         stack,
         warehouse,
     )
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
     warehouse.register(app)
     access.register(app)
     front_door.register(app)
+    sources.register(app)
     build.register(app)
     quarantine.register(app)
     stack.register(app)

@@ -25,8 +25,11 @@ def record_key(source: str | None, record_id: str | None) -> str | None:
     None where the id is missing.
     """
     trimmed = trimmed_id(record_id)
-    if trimmed is None:
-        return None
+    return None if trimmed is None else key_of(source, trimmed)
+
+
+def key_of(source: str | None, trimmed: str) -> str:
+    """The key of an id that is trimmed already."""
     if source:
         return f"{source}/{trimmed}"
     return f"/{trimmed}" if "/" in trimmed else trimmed

@@ -1,7 +1,8 @@
 """The landing zone: where producers put files, each of which is one immutable batch.
 
-``<landing>/<feed>/<name>`` for fresh files, ``<landing>/<feed>/history/<name>`` for a backfill. The zone is a folder
-or any fsspec URL (``s3://bucket/landing``). A dot-file or ``.part`` is being written and is not looked at. What is no
+``<landing>/<feed>/<name>`` for fresh files, ``<landing>/<feed>/history/<name>`` for a backfill; a vendor's own export
+in ``<landing>/sources/<source>/`` and its ``history/`` likewise. The zone is a folder or any fsspec URL
+(``s3://bucket/landing``). A dot-file or ``.part`` is being written and is not looked at. What is no
 regular file, or has a name that nobody should have to handle, is listed with the reason why it is refused, and never
 opened.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -27,8 +29,11 @@ from customer360.errors import Customer360Error
 from customer360.front_door.file_names import fault_of_name, is_in_progress, printable
 from customer360.front_door.formats import UnreadableFileError, format_of
 from customer360.settings import Settings
+from customer360.sources import declaration
+from customer360.sources.input_files import SourceFileError, shape_of
 
 HISTORY = "history"
+SOURCES = "sources"
 
 
 class LandingError(Customer360Error):
@@ -50,6 +55,8 @@ class LandedFile:
     """Time of the last change in nanoseconds since 1970 (0 where the store does not tell)."""
     refused_because: str = ""
     """Why it must not be opened, if so."""
+    source: str | None = None
+    """The folder in ``sources/`` that it lies in: a source, and ``@namespace`` where that is not the source's own."""
 
     @property
     def modified_at(self) -> datetime:
@@ -62,26 +69,85 @@ def is_remote(settings: Settings) -> bool:
     return "://" in settings.landing_url
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder of the landing zone whose files are batches of a feed."""
+
+    path: str
+    """Below the landing zone."""
+    feed: str
+    is_history: bool
+    source: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What stands before a file's name in the ledger."""
+        within = self.path if self.source else HISTORY if self.is_history else ""
+        return f"{within}/" if within else ""
+
+
+def folders(settings: Settings, feed: str | None = None) -> list[Folder]:
+    """The folders of a feed, or of all: its own, and those of the sources that give records of it."""
+    places: list[tuple[str, str, str | None]] = [(name, name, None) for name in ([feed] if feed else FEEDS)]
+    places += [
+        (f"{SOURCES}/{folder}", of, folder) for folder, of in source_folders(settings).items() if feed in {None, of}
+    ]
+    return [
+        Folder(f"{path}/{HISTORY}" if is_history else path, of, is_history, source)
+        for path, of, source in places
+        for is_history in (False, True)
+    ]
+
+
+def source_folders(settings: Settings) -> dict[str, str]:
+    """The folders in ``sources/`` of the landing zone, each with the feed of its source.
+
+    A folder whose source does not exist or cannot be read is left out: ``c360 source list`` says what is wrong.
+    """
+    found: dict[str, str] = {}
+    for folder in _subfolders(settings):
+        with contextlib.suppress(declaration.SourceError):
+            found[folder] = declaration.of_folder(settings, folder)[0].feed.name
+    return found
+
+
+def _subfolders(settings: Settings) -> list[str]:
+    if is_remote(settings):
+        system, root = _remote(settings)
+        try:
+            entries = system.ls(f"{root}/{SOURCES}", detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == "directory")
+    zone = Path(settings.landing_url) / SOURCES
+    if zone.is_symlink():
+        return []
+    try:
+        return sorted(entry.name for entry in os.scandir(zone) if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def prepare(settings: Settings) -> None:
     """Create the folders of a local landing zone that are missing."""
-    if not is_remote(settings):
-        for feed in FEEDS:
-            (Path(settings.landing_url) / feed / HISTORY).mkdir(parents=True, exist_ok=True)
+    if is_remote(settings):
+        return
+    zone = Path(settings.landing_url)
+    for feed in FEEDS:
+        (zone / feed / HISTORY).mkdir(parents=True, exist_ok=True)
+    for path in declaration.paths(settings):
+        (zone / SOURCES / path.stem / HISTORY).mkdir(parents=True, exist_ok=True)
 
 
 def files(settings: Settings, feed: str | None = None) -> list[LandedFile]:
     """Every file that a producer has finished, oldest first."""
-    found: list[LandedFile] = []
-    for name in [feed] if feed else FEEDS:
-        for is_history in (False, True):
-            list_folder = _remote_files if is_remote(settings) else _local_files
-            found.extend(list_folder(settings, name, is_history))
+    list_folder = _remote_files if is_remote(settings) else _local_files
+    found = [file for folder in folders(settings, feed) for file in list_folder(settings, folder)]
     return sorted(found, key=lambda file: (file.modified_ns, file.location))
 
 
-def _local_files(settings: Settings, feed: str, is_history: bool) -> Iterator[LandedFile]:
-    folder = Path(settings.landing_url) / feed
-    folder = folder / HISTORY if is_history else folder
+def _local_files(settings: Settings, within: Folder) -> Iterator[LandedFile]:
+    folder = Path(settings.landing_url) / within.path
     if folder.is_symlink() or folder.parent.is_symlink():
         return  # the zone itself may be a link, a feed's folder in it may not: it would lead elsewhere
     try:
@@ -89,7 +155,7 @@ def _local_files(settings: Settings, feed: str, is_history: bool) -> Iterator[La
     except (FileNotFoundError, NotADirectoryError):
         return
     for entry in entries:
-        if is_in_progress(entry.name) or (entry.name == HISTORY and not is_history and entry.is_dir()):
+        if is_in_progress(entry.name) or (entry.name == HISTORY and not within.is_history and entry.is_dir()):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
@@ -98,15 +164,15 @@ def _local_files(settings: Settings, feed: str, is_history: bool) -> Iterator[La
         reason = fault_of_name(entry.name)
         if not stat.S_ISREG(status.st_mode):
             reason = f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}; only regular files are read"
-        shown = printable(entry.name)
         yield LandedFile(
-            feed=feed,
-            name=f"{HISTORY}/{shown}" if is_history else shown,
+            feed=within.feed,
+            name=f"{within.shown}{printable(entry.name)}",
             location=os.fsencode(entry.path).decode(errors="backslashreplace"),
-            is_history=is_history,
+            is_history=within.is_history,
             bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
             refused_because=reason,
+            source=within.source,
         )
 
 
@@ -163,14 +229,76 @@ def put(settings: Settings, feed: str, source: Path, *, history: bool = False, n
         format_of(name)
     except UnreadableFileError as error:
         raise LandingError(f"{printable(name)}: {error}.", "Rename the file to tell its format.") from error
+    return _put(settings, Folder(f"{feed}/{HISTORY}" if history else feed, feed, history), source, name)
+
+
+def put_export(
+    settings: Settings,
+    source_name: str,
+    file: Path,
+    *,
+    namespace: str = "",
+    exported_at: datetime | None = None,
+    history: bool = False,
+) -> LandedFile:
+    """Put a copy of a vendor's export into the folder of its source, as :func:`put` does.
+
+    Args:
+        namespace: of the ids, where it is not the source's own (two shops of one vendor).
+        exported_at: when the export was made; by default, when the file was last changed. It becomes part of the
+            name where the source dates records by it.
+
+    Raises:
+        SourceError: there is no such source, or its file is wrong.
+        LandingError: the file is no regular file, or its name is refused.
+    """
+    folder = declaration.folder_of(source_name, namespace)
+    source, _ = declaration.of_folder(settings, folder)
+    try:
+        shape = shape_of(file.name)
+    except SourceFileError as error:
+        raise LandingError(f"{printable(file.name)}: {error}.", error.next_step) from error
+    if shape not in source.shapes:
+        raise LandingError(
+            f"{printable(file.name)} is {shape}; {source.name} reads {', '.join(source.shapes)}.",
+            f"{source.page or 'docs/sources.md'} says how to get the file.",
+        )
+    if not file.is_file():
+        raise LandingError(f"{file} is no readable file.", "Check the path.")
+    name = file.name
+    if source.dated_by_export and (exported_at or time_in_name(name) is None):
+        moment = exported_at or datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        name = with_time(name, moment)
+    path = f"{SOURCES}/{folder}/{HISTORY}" if history else f"{SOURCES}/{folder}"
+    return _put(settings, Folder(path, source.feed.name, history, folder), file, name)
+
+
+_TIME_IN_NAME = re.compile(r"@(\d{8}T\d{6}Z)(?=[.~]|$)")
+
+
+def with_time(name: str, moment: datetime) -> str:
+    """A file's name with a time before its suffix: ``orders@20260501T100000Z.csv``."""
+    stem, dot, suffix = _TIME_IN_NAME.sub("", name).partition(".")
+    return f"{stem}@{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}{dot}{suffix}"
+
+
+def time_in_name(name: str) -> datetime | None:
+    """The time that :func:`with_time` put into a name, if any."""
+    found = _TIME_IN_NAME.search(name)
+    try:
+        return datetime.strptime(found[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None
+
+
+def _put(settings: Settings, folder: Folder, source: Path, name: str) -> LandedFile:
     if reason := fault_of_name(name) or ("its name is that of an unfinished file" if is_in_progress(name) else ""):
         raise LandingError(f"{printable(name)} is refused: {reason}.", "Rename the file.")
     if not source.is_file():
         raise LandingError(f"{source} is no readable file.", "Check the path.")
-    place = f"{HISTORY}/{name}" if history else name
     put_there = _put_remote if is_remote(settings) else _put_local
-    location = put_there(settings, feed, place, source)
-    return next(file for file in files(settings, feed) if file.location == location)
+    location = put_there(settings, folder.path, name, source)
+    return next(file for file in files(settings, folder.feed) if file.location == location)
 
 
 def _names(place: str) -> Iterator[str]:
@@ -184,9 +312,10 @@ def _names(place: str) -> Iterator[str]:
         number += 1
 
 
-def _put_local(settings: Settings, feed: str, place: str, source: Path) -> str:
+def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str:
     prepare(settings)
-    zone = Path(settings.landing_url) / feed
+    zone = Path(settings.landing_url) / folder
+    zone.mkdir(parents=True, exist_ok=True)
     partial = zone / f".{uuid.uuid4().hex}.part"
     try:
         shutil.copyfile(source, partial)
@@ -250,11 +379,10 @@ def _plain_store(url: str, _endpoint: str) -> tuple[Any, str]:
     return system, path
 
 
-def _remote_files(settings: Settings, feed: str, is_history: bool) -> Iterator[LandedFile]:
+def _remote_files(settings: Settings, within: Folder) -> Iterator[LandedFile]:
     system, root = _remote(settings)
-    folder = f"{root}/{feed}/{HISTORY}" if is_history else f"{root}/{feed}"
     try:
-        entries = system.ls(folder, detail=True)
+        entries = system.ls(f"{root}/{within.path}", detail=True)
     except FileNotFoundError:
         return
     for entry in entries:
@@ -263,22 +391,22 @@ def _remote_files(settings: Settings, feed: str, is_history: bool) -> Iterator[L
             continue
         modified = entry.get("LastModified") or entry.get("last_modified") or entry.get("mtime") or 0
         seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)
-        shown = printable(name)
         yield LandedFile(
-            feed=feed,
-            name=f"{HISTORY}/{shown}" if is_history else shown,
+            feed=within.feed,
+            name=f"{within.shown}{printable(name)}",
             location=entry["name"],
-            is_history=is_history,
+            is_history=within.is_history,
             bytes=entry["size"] or 0,
             modified_ns=int(seconds * 1e9),
             refused_because=fault_of_name(name),
+            source=within.source,
         )
 
 
-def _put_remote(settings: Settings, feed: str, place: str, source: Path) -> str:
+def _put_remote(settings: Settings, folder: str, place: str, source: Path) -> str:
     system, root = _remote(settings)
     for candidate in _names(place):
-        target = f"{root}/{feed}/{candidate}"
+        target = f"{root}/{folder}/{candidate}"
         if system.exists(target):
             digest = hashlib.sha256(source.read_bytes()).hexdigest()
             if content_hash(settings, target)[0] == digest:

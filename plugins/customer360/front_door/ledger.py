@@ -52,6 +52,9 @@ class Batch:
     reading: dict[str, Any] | None
     released_from: int | None
     duplicate_of: int | None
+    source: str | None
+    """The folder of the source that converts its file (a source and ``@namespace``); None for the contract's own."""
+    file_modified_at: datetime | None
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Batch))
@@ -176,10 +179,10 @@ def _insert_landed(connection: Connection, file: LandedFile, content_hash: str |
         row = connection.execute(
             """
             select batch_id, landed_rows from ops.batches
-            where feed = %s and is_history = %s and content_hash = %s
+            where feed = %s and is_history = %s and content_hash = %s and coalesce(source, '') = coalesce(%s, '')
               and state not in ('duplicate', 'refused', 'failed') and released_from is null
             """,
-            [file.feed, file.is_history, content_hash],
+            [file.feed, file.is_history, content_hash, file.source],
         ).fetchone()
         if row:
             return _insert(
@@ -207,8 +210,8 @@ def _insert(
     row = connection.execute(
         """
         insert into ops.batches (feed, file_name, location, content_hash, bytes, is_history, state, error,
-                                 duplicate_of, landed_rows, duplicate_rows, warning, file_modified_at)
-        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning batch_id
+                                 duplicate_of, landed_rows, duplicate_rows, warning, file_modified_at, source)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning batch_id
         """,
         [
             file.feed,
@@ -224,6 +227,7 @@ def _insert(
             rows,
             warning or None,
             file.modified_at,
+            file.source,
         ],
     ).fetchone()
     assert row is not None  # noqa: S101 - insert … returning gives a row or raises
@@ -284,6 +288,7 @@ def claim(
                                         duplicate_rows = o.landed_rows, error = null
             from ops.batches as o
             where b.batch_id = %s and o.batch_id <> b.batch_id and o.feed = b.feed and o.is_history = b.is_history
+              and coalesce(o.source, '') = coalesce(b.source, '')
               and o.content_hash = b.content_hash and o.state not in ('duplicate', 'refused', 'failed')
               and o.released_from is null
             """,
@@ -448,6 +453,17 @@ def check(connection: Connection, *, recount: bool = True) -> list[Imbalance]:
             query(
                 f"select batch_id, feed, landed_rows, {_ACCOUNTED} from ops.batches where landed_rows <> {_ACCOUNTED}"
             )
+        ).fetchall()
+    ]
+    found += [
+        Imbalance(row[0], row[1], "records that the source gave", row[2], row[3])
+        for row in connection.execute(
+            """
+            select b.batch_id, b.feed, coalesce(c.record_rows, 0), b.landed_rows
+            from ops.batches as b left join ops.conversions as c using (batch_id)
+            where b.source is not null and b.state in ('loaded', 'held', 'published')
+              and c.record_rows is distinct from b.landed_rows
+            """
         ).fetchall()
     ]
     if recount:

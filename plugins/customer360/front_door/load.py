@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -27,16 +27,18 @@ import pyarrow as pa
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, Feed, feed_named
 from customer360.contract.records import Chunk
-from customer360.front_door import landing, late_records, ledger
+from customer360.errors import Customer360Error
+from customer360.front_door import landing, late_records, ledger, source_files
 from customer360.front_door.formats import UnreadableFileError
 from customer360.front_door.ledger import Batch, Counts, FencedError
-from customer360.front_door.readers import open_source
+from customer360.front_door.readers import Source, open_source
 from customer360.front_door.rows_to_copy import Repeats, csv_of
 from customer360.gates import suites
 from customer360.gates.suites import LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.settings import Settings
+from customer360.sources.conversion import Conversion, ConversionError
 from customer360.warehouse import Connection, dirty, query
 
 logger = logging.getLogger(__name__)
@@ -246,7 +248,9 @@ def _plain(error: BaseException) -> str:
     if isinstance(error, psycopg.Error):
         return (error.diag.message_primary or str(error)).strip().split("\n", 1)[0]
     text = str(error).strip().split("\n", 1)[0]
-    return text[:300] if isinstance(error, OSError | suites.GateCrashedError) else "see the log"
+    if isinstance(error, Customer360Error) and error.next_step:
+        text = f"{text} {error.next_step}"
+    return text[:600] if isinstance(error, OSError | Customer360Error) else "see the log"
 
 
 @dataclass
@@ -275,6 +279,8 @@ class _Load:
     ) -> None:
         self.settings, self.batch, self.token, self.is_replay = settings, batch, token, replay
         self.closed: dict[int, str] = {}
+        self.seen_closed: set[int] = set()
+        self.conversion: Conversion | None = None
         self.connection, self.control, self.progress = connection, control, progress
         self.feed: Feed = FEEDS[batch.feed]
         self.counts = Counts()
@@ -283,11 +289,7 @@ class _Load:
 
     def run(self) -> None:
         """Everything from the file to the commit."""
-        assert self.batch.location is not None  # noqa: S101 - only released batches have none
-        with landing.open_file(self.settings, self.batch.location) as stream:
-            size = stream.seek(0, 2)
-            stream.seek(0)
-            source = open_source(self.feed, self.batch.file_name, stream)
+        with self._opened() as (source, size):
             gate = LandingGate(self.feed, self.batch.landed_at)
             self.connection.execute("set local timezone = 'UTC'")
             if self.is_replay:
@@ -300,9 +302,17 @@ class _Load:
                     ledger.beat(self.control, self.batch.batch_id, self.token, states=_states(self.is_replay))
                     self.progress.note(f"{self.batch.file_name}: {self.counts.landed:,} rows")
         self._settle_suspects()
+        if len(self.seen_closed) != len(self.closed):
+            lost = min(set(self.closed) - self.seen_closed)
+            raise ConversionError(
+                f"record {lost:,} left the quarantine, and by the source as it is now it is no record",
+                "Let the source give that record again, or hold the batch.",
+            )
         reach("load.copied")
         suites.record(self.connection, gate.results(), batch_id=self.batch.batch_id)
         self._check_raw()
+        if self.conversion:
+            source_files.enter(self.connection, self.batch.batch_id, self.conversion)
         ledger.finish(
             self.connection,
             self.batch.batch_id,
@@ -319,6 +329,22 @@ class _Load:
         reach("load.committed")
 
     gated_at: datetime | None = None
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[Source, int]]:
+        """The batch's records, converted by its source if it is a vendor's export, and their size in bytes."""
+        if self.batch.source is None:
+            assert self.batch.location is not None  # noqa: S101 - only released batches have none
+            with landing.open_file(self.settings, self.batch.location) as stream:
+                size = stream.seek(0, 2)
+                stream.seek(0)
+                yield open_source(self.feed, self.batch.file_name, stream), size
+            return
+        with (
+            source_files.converted(self.settings, self.batch) as self.conversion,
+            source_files.opened(self.feed, self.conversion) as source,
+        ):
+            yield source, self.conversion.output.stat().st_size
 
     def _take_back(self) -> None:
         """Remove what the batch brought in before; its keys are dirty, as some may not come back.
@@ -358,8 +384,9 @@ class _Load:
         """Rows of the chunk that were released or discarded before (on a replay only)."""
         if not self.closed:
             return []
-        first, last = int(chunk.row_numbers[0]), int(chunk.row_numbers[-1])
-        return sorted(number - first for number in self.closed if first <= number <= last)
+        rows = np.flatnonzero(np.isin(chunk.row_numbers, list(self.closed))).tolist()
+        self.seen_closed.update(int(chunk.row_numbers[row]) for row in rows)
+        return rows
 
     def _copy(self, ready: _Ready) -> None:
         if self.gated_at is None:
@@ -448,6 +475,7 @@ class _Load:
                 "accounted_rows": [
                     self.counts.loaded + self.counts.quarantined + self.counts.duplicates + len(self.closed)
                 ],
+                "file_rows": [self.conversion.input_records if self.conversion else self.counts.landed],
                 "last_row_number": [row[1]],
             }
         )
@@ -471,7 +499,7 @@ def _states(replay: bool) -> tuple[str, ...]:
 @cache
 def raw_suite(feed: str) -> Any:
     """The suite of a feed's raw gate, made once per process."""
-    return import_module(f"expectations.raw.{feed}").suite()
+    return import_module("expectations.raw").suite(feed)
 
 
 def copy_csv(connection: Connection, table: str, columns: tuple[str, ...], rows: pa.Buffer) -> None:

@@ -96,8 +96,7 @@ def open_source(feed: Feed, name: str, stream: BinaryIO, *, block_bytes: int = B
     kind = format_of(name)
     if kind == "parquet":
         return _open_parquet(feed, stream)
-    text = _inflated(stream) if name.lower().endswith(".gz") else stream
-    blocks = _without_mark(text, block_bytes)
+    blocks = _without_mark(plain(name, stream), block_bytes)
     source = _open_csv(feed, blocks) if kind == "csv" else _open_jsonl(feed, blocks)
     source.position = stream.tell
     return source
@@ -145,8 +144,9 @@ class _Inflated(io.RawIOBase):
                 return data
 
 
-def _inflated(stream: BinaryIO) -> BinaryIO:
-    return _Inflated(stream)  # type: ignore[return-value]
+def plain(name: str, stream: BinaryIO) -> BinaryIO:
+    """The bytes of a file, inflated where its name ends in ``.gz``. Damage and bombs raise UnreadableFileError."""
+    return _Inflated(stream) if name.lower().endswith(".gz") else stream  # type: ignore[return-value]
 
 
 Blocks = Callable[[int], bytes]

@@ -21,7 +21,7 @@ from typing import Literal
 
 import phonenumbers
 
-from customer360.contract.record_keys import parts_of, record_key
+from customer360.contract.record_keys import key_of, parts_of
 from customer360.errors import ConfigurationError
 from customer360.settings import Settings
 
@@ -194,7 +194,7 @@ def _in_its_source(key: str, rule: Callable[[str], str | None], is_junk: Callabl
     """The normal form of a customer_id that stands in the namespace of its source, as record keys do."""
     source, text = parts_of(key.strip())
     normal = rule(text)
-    return None if normal is None or is_junk(normal.lower()) else record_key(source, normal)
+    return None if normal is None or is_junk(normal.lower()) else key_of(source, normal)
 
 
 @cache

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from customer360.errors import Customer360Error
-from customer360.models.fingerprint import PROJECT, models_fingerprint
+from customer360.models.fingerprint import PROJECT, contract_for_models, project_fingerprint
 from customer360.settings import Settings
 
 
@@ -25,7 +26,7 @@ def manifest(settings: Settings) -> Path:
     """
     folder = settings.home / "dbt" / "graph"
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = folder / f"manifest-{models_fingerprint()[:16]}.json"
+    wanted = folder / f"manifest-{project_fingerprint()[:16]}.json"
     with (folder / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         if not wanted.exists():
@@ -42,6 +43,7 @@ def _parse(settings: Settings, folder: Path) -> None:
         [
             sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "parse", "--project-dir", PROJECT,
             "--profiles-dir", PROJECT, "--target-path", folder, "--log-path", settings.logs / "dbt",
+            "--vars", json.dumps(contract_for_models()),
         ],
         capture_output=True, text=True, check=False, env=os.environ | {"DO_NOT_TRACK": "1"},
     )  # fmt: skip

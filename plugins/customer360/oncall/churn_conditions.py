@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from customer360.oncall.conditions import Finding, View, condition
 
 _WHY = {
-    "not_better_than_hiatus": "is not surely better than the days since the last order",
+    "behind_a_fallback": "ranks or predicts worse than a fallback",
     "drift": "predicts another churn rate than the one that came",
 }
 
@@ -19,13 +19,13 @@ def churn_model_kept(view: View) -> Iterator[Finding]:
         return
     for row in view.rows(
         """
-        select v.model_version, v.decision, v.tested_on, e.auc, e.mean_predicted, e.churn_rate,
+        select v.model_version, v.decision, v.why, v.tested_on, e.auc, e.mean_predicted, e.churn_rate,
             (select max(model_version) from marts.churn_model_versions where is_serving) as serving_version
         from marts.churn_model_versions as v
         left join marts.churn_model_evaluation as e
             on e.model_version = v.model_version and e.model = 'primary' and e.segment = 'all'
         where v.model_version = (select max(model_version) from marts.churn_model_versions)
-            and v.decision in ('not_better_than_hiatus', 'drift')
+            and v.decision in ('behind_a_fallback', 'drift')
         """
     ):
         serving = f"version {row['serving_version']}" if row["serving_version"] else "the baseline"
@@ -36,5 +36,5 @@ def churn_model_kept(view: View) -> Iterator[Finding]:
             f"Churn model version {row['model_version']} {_WHY[row['decision']]}: {serving} serves on",
             "c360 churn evaluate",
             ("marts.customer_churn",),
-            {name: row[name] for name in ("model_version", "decision", "auc", "mean_predicted", "churn_rate")},
+            {name: row[name] for name in ("model_version", "decision", "why", "auc", "mean_predicted", "churn_rate")},
         )

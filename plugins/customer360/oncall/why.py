@@ -101,6 +101,7 @@ def _batch(connection: Connection, batch_id: int) -> Story | None:
         events.append(Event(row["landed_at"], f"it has the content of batch {row['duplicate_of']}: nothing was loaded"))
     if row["state"] in ("refused", "failed"):
         events.append(Event(row["gated_at"] or row["landed_at"], f"{row['state']}: {row['error']}", True))
+    events += _converted(connection, batch_id)
     events += _quarantined(connection, batch_id)
     if row["loaded_at"]:
         told = f"{row['loaded_rows']:,} rows loaded"
@@ -142,7 +143,9 @@ def _aside(row: Row) -> str:
 
 def _batch_step(row: Row) -> str:
     return {
-        "refused": "Have the producer correct the file and land it again: `c360 land " + str(row["feed"]) + " FILE`.",
+        "refused": "Have the producer correct the file and land it again: `c360 land "
+        + (f"--source {str(row['source']).partition('@')[0]}" if row["source"] else str(row["feed"]))
+        + " FILE`.",
         "failed": f"`c360 replay --batch {row['batch_id']} --because 'the cause is gone'`; every run tries it again.",
         "held": f"`c360 unhold {row['batch_id']} --because 'it was not the cause'` takes it back in, then `c360 run`.",
         "landed": "`c360 run`",
@@ -162,6 +165,25 @@ def _landed(row: Row) -> Event:
     return Event(
         row["landed_at"], f"landed{how}: {row['landed_rows']:,} rows, {size}{warning}", bool(row.get("warning"))
     )
+
+
+def _converted(connection: Connection, batch_id: int) -> list[Event]:
+    """What its source made of a vendor's export."""
+    row = _one(connection, "select * from ops.conversions where batch_id = %s", [batch_id])
+    if row is None:
+        return []
+    said = (
+        f"converted by {row['source']} version {row['source_version']}: {row['input_rows']:,} records, of which "
+        f"{row['record_rows']:,} of the feed, {row['continuation_rows']:,} part of another, "
+        f"{row['aside_rows']:,} set aside"
+    )
+    for reason, aside in row["asides"].items():
+        said += f"; set aside, {reason}: {aside['count']:,} (first: {', '.join(map(str, aside['first'][:5]))})"
+    for default, count in row["defaults"].items():
+        said += f"; stated as documented, {default}: {count:,}"
+    if row["unknown_columns"]:
+        said += f"; columns that the source does not know: {', '.join(row['unknown_columns'])}"
+    return [Event(row["converted_at"], said)]
 
 
 def _gates(connection: Connection, column: str, number: int) -> list[Event]:

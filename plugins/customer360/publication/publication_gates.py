@@ -61,15 +61,16 @@ def check_candidate(
     findings: list[Finding] = []
     crashed: list[str] = []
     passed = 0
-    for table in judged:
-        if kind != "live" or table.scope in dirty:
-            suite = suite_of(table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, kind=kind)
-            where = suites.Table(table.source_schema, table.name, "transformer")
-            judgement = _judge("candidate", suite, where, settings, run)
-            passed += judgement.passed
-            findings += judgement.findings
-            crashed += judgement.crashed
-        progress.step(table.name)
+    with _results(settings) as results:
+        for table in judged:
+            if kind != "live" or table.scope in dirty:
+                suite = suite_of(table.name, table.primary_key, scope=table.scope, scope_key=table.scope_key, kind=kind)
+                where = suites.Table(table.source_schema, table.name, "transformer")
+                judgement = _judge("candidate", suite, where, settings, run, results)
+                passed += judgement.passed
+                findings += judgement.findings
+                crashed += judgement.crashed
+            progress.step(table.name)
     progress.note(f"{passed} expectations hold")
     if findings or crashed:
         raise _blocked(run, findings, crashed)
@@ -94,12 +95,13 @@ def check_marts(settings: Settings, run: Run, publication: Publication, *, kind:
     findings: list[Finding] = []
     crashed: list[str] = []
     passed = 0
-    for suite, schema, name in guards:
-        where = suites.Table(schema, name, "owner")
-        judgement = _judge("marts", suite, where, settings, run)
-        passed += judgement.passed
-        findings += judgement.findings
-        crashed += judgement.crashed
+    with _results(settings) as results:
+        for suite, schema, name in guards:
+            where = suites.Table(schema, name, "owner")
+            judgement = _judge("marts", suite, where, settings, run, results)
+            passed += judgement.passed
+            findings += judgement.findings
+            crashed += judgement.crashed
     progress.note(f"{passed} expectations hold")
     if findings or crashed:
         raise MartsGateError(
@@ -136,14 +138,21 @@ class _Judgement:
     crashed: list[str]
 
 
-def _judge(gate: suites.Gate, suite: Any, table: suites.Table, settings: Settings, run: Run) -> _Judgement:
+def _results(settings: Settings) -> Connection:
+    """Where a gate's results are recorded, each suite's at once: one connection for all of them."""
+    return warehouse.connect("loader", settings, autocommit=True, application_name="customer360 gate results")
+
+
+def _judge(
+    gate: suites.Gate, suite: Any, table: suites.Table, settings: Settings, run: Run, results: Connection
+) -> _Judgement:
     """Run one suite. A suite that cannot even be started has crashed: nothing is known about its table.
 
     Raises:
         WarehouseUnavailableError: there was nobody to ask; another try may find somebody.
     """
     try:
-        outcome = suites.run_suite(gate, suite, table, settings=settings, run_id=run.run_id)
+        outcome = suites.run_suite(gate, suite, table, settings=settings, run_id=run.run_id, connection=results)
     except ConnectionError as error:
         raise WarehouseUnavailableError(
             f"The warehouse did not answer while {suite.name} was judged.",

@@ -8,7 +8,9 @@ from customer360.contract.feeds import FEEDS, Feed, Field
 
 _COMMON = """# The feeds
 
-What a producer may land, field by field. A shop converts its own export to this once. The contract is frozen for additions only.
+What a producer may land, field by field. The contract is frozen for additions only. Exports of Shopify, WooCommerce, Zendesk, Freshdesk,
+Google Analytics, Snowplow and Segment land as they are: [bring your shop](sources.md). Any other shop converts its export to this
+once, by a source of its own (`c360 source new`) or before it lands.
 
 ## Rules for every file
 
@@ -21,12 +23,24 @@ What a producer may land, field by field. A shop converts its own export to this
   whatever the order of arrival.
 - Times are ISO 8601 with an offset. A time without one is quarantined: we do not guess zones.
 - Money is decimal text or a number with at most four decimals. It is never a float inside.
+- A refund has a day. Where a vendor states an amount without one, its source dates it by the latest time that the order states, and counts it
+  ([decision 23](decisions/0023-a-refund-without-a-day-is-dated-by-its-order.md)).
+- A boolean is `true`/`false`, `1`/`0` or `yes`/`no`, in any case; in JSON and Parquet also a boolean.
+- Ids count without white space around them and in Unicode's NFC; an id of nothing but white space is missing.
+- `source` is the namespace of a record's own ids: two shops may both have an order 1001 if at least one of them names its source. An
+  `order_id` in a session or ticket means an order of the record's own source, and a `customer_id` counts in its source too; e-mail
+  addresses and phone numbers are the same person in every source.
+- `deleted: true` withdraws a record (a test order, a deleted ticket). It is a version like any other: the newest one decides, and a later
+  version without it brings the record back.
+- What never changes tells two records under one id apart: a version that changes an order's `ordered_at` and its customer, a session's
+  `started_at` and its device, or a ticket's `created_at` and its requester marks the record with `has_id_conflict`, and on-call is alerted.
+- In `contact_preferences`, `stated_at` defaults to the record's `updated_at`.
 - Unknown fields are kept, counted and reported once. A missing required column refuses the whole file; a bad row steps aside with every
   reason it has (`c360 quarantine list`), and the good rows go on.
 """
 
 # Said by the field table already.
-_SAID_BY_THE_TABLE = {"readable", "required", "choice", "length", "unknown_field", "not_empty"}
+_SAID_BY_THE_TABLE = {"readable", "required", "choice", "length", "unknown_field", "not_empty", "form"}
 
 
 def feeds_page() -> str:
@@ -65,6 +79,8 @@ def _feed(feed: Feed) -> str:
 def _row(field: Field) -> str:
     few = len(field.choices) <= 12
     values = ", ".join(field.choices) if few else f"{len(field.choices)} codes"
+    if field.form:
+        values = field.form_in_words
     if field.max_length:
         values = f"at most {field.max_length} characters"
     personal = " (personal: masked wherever it is shown)" if field.is_personal else ""

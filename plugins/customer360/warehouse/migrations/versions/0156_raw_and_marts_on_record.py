@@ -37,10 +37,6 @@ comment on column ops.published_columns.type_name is 'Type of the column, as Pos
 
 def upgrade() -> None:
     op.execute(_TABLES)
-    # On-call counts the rows of each batch, and sees nothing else of raw.
-    op.execute("grant usage on schema raw to oncall")
-    for feed in ("orders", "web_sessions", "support_tickets"):
-        op.execute(f"grant select (batch_id) on raw.{feed} to oncall")
 
 
 def downgrade() -> None:
