@@ -90,7 +90,7 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
     Raises:
         Customer360Error: raw has let go of what was known then.
     """
-    _insist_on_parameters(day)
+    insist_on_parameters(day)
     _insist_on_history(settings, day)
     schema, prefix = f"asof_{day:%Y%m%d}", f"making_{day:%Y%m%d}"
     known_until = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(settings.business_timezone))
@@ -121,8 +121,12 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
         return summary
 
 
-def _insist_on_parameters(day: date) -> None:
-    """Every parameter of loyalty must have a value on that day."""
+def insist_on_parameters(day: date) -> None:
+    """Nothing, if every parameter of loyalty has a value on that day.
+
+    Raises:
+        Customer360Error: the day is before the first values.
+    """
     starts: dict[str, date] = {}
     with (PROJECT / "seeds" / "loyalty_parameters.csv").open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
