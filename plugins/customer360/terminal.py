@@ -25,3 +25,11 @@ def _console(*, stderr: bool) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_A_LOG
     return console
+
+
+def counted(count: int, thing: str, plural: str = "") -> str:
+    """A count with its noun in the right number: "1 batch", "2,000 batches"."""
+    if count == 1:
+        return f"1 {thing}"
+    ending = "es" if thing.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count:,} {plural or thing + ending}"

@@ -91,6 +91,7 @@ def unfitted_and_fitted(module_settings: Settings) -> tuple[Settings, pd.DataFra
     unfitted = churn_table(settings)
     summary = fitting.fit(settings, "test")
     assert summary.is_promoted, summary
+    assert summary.picture is not None
     assert summary.picture.read_text().startswith("<svg")
     refresh_daily(settings)
     return settings, unfitted

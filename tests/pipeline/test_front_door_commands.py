@@ -120,5 +120,6 @@ def test_an_interrupted_load_says_so_and_leaves_nothing_half_done(
         process.kill()
     assert process.returncode == 130
     assert "Traceback" not in errors
+    assert "Nothing is half done: run the same command again" in errors
     assert_balanced(settings)
     assert [batch.state for batch in batches(settings)] == ["landed"]

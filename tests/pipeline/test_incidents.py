@@ -104,8 +104,8 @@ def test_a_refused_batch_is_told_once_and_closes_when_a_good_file_of_its_name_co
     assert open_kinds(told) == {"batch_refused": "warning"}
     assert len(inbox.texts) == 1
     assert "total_amount is missing" in inbox.texts[0]
-    assert f"c360 why {refused}" in inbox.texts[0]
-    assert "docs/runbooks/batch_refused.md" in inbox.texts[0]
+    assert f"c360 why batch {refused}" in inbox.texts[0]
+    assert "c360 runbook batch_refused" in inbox.texts[0]
     batch(told, state="published", content_hash="y")
     for _ in range(2):
         look_once(told)
@@ -126,7 +126,8 @@ def test_a_cause_that_grows_worse_is_told_again_once(told: Settings, inbox: Inbo
 
 def test_a_storm_of_causes_is_one_alert(told: Settings, inbox: Inbox) -> None:
     for number in range(50):
-        batch(told, state="refused", error="empty", content_hash=str(number), file_name=f"{number}.csv")
+        reason = f"the column {'abcdefghij'[number // 10]}{'abcdefghij'[number % 10]} is missing"
+        batch(told, state="refused", error=reason, content_hash=str(number), file_name=f"{number}.csv")
     look_once(told)
     assert len(inbox.texts) == 1
     assert "and 49 more" in inbox.texts[0]
@@ -229,7 +230,7 @@ def test_an_incident_closed_by_hand_stays_closed_while_its_cause_lasts(settings:
 def test_a_blind_look_is_an_incident_and_closes_nothing(settings: Settings) -> None:
     batch(settings, state="refused", error="empty")
     look_once(settings)
-    change(settings, "revoke select on ops.batches from oncall")
+    change(settings, f"revoke select on ops.batches from {warehouse.role_name('oncall', settings)}")
     look_once(settings)
     kinds = open_kinds(settings)
     assert kinds["condition_blind"] == "warning"
@@ -420,3 +421,18 @@ def test_every_kind_of_incident_has_its_runbook() -> None:
         text = (runbooks / f"{kind}.md").read_text()
         for part in ("**Who feels it.**", "**How you can be fooled.**", "## Look", "## Fix", "## Prove"):
             assert part in text, (kind, part)
+
+
+def test_eight_files_with_one_wrong_header_are_one_incident(told: Settings, inbox: Inbox) -> None:
+    for number in range(8):
+        batch(told, state="refused", file_name=f"export-{number}.csv", content_hash=f"h{number}",
+              error=f"the column total_amount is missing in line {number}")  # fmt: skip
+    look_once(told)
+    with warehouse.connect("owner", told) as connection:
+        (one,) = incidents.open_incidents(connection)
+    assert one["summary"].startswith("8 batches (")
+    batch(told, state="refused", file_name="other.csv", content_hash="o", error="the file is empty")
+    look_once(told)
+    with warehouse.connect("owner", told) as connection:
+        assert len(incidents.open_incidents(connection)) == 2
+    assert len(inbox.texts) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -22,6 +23,9 @@ app = typer.Typer(
 )
 
 
+_INTERRUPTED = 130
+
+
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
@@ -39,6 +43,7 @@ def main() -> None:
 
     os.umask(0o077)  # landed files, exports, logs: what a command writes is for its owner alone
 
+    _log_in_plain_words()
     registry.register(app)
     try:
         app(standalone_mode=True)
@@ -57,10 +62,25 @@ def main() -> None:
             + (
                 "The warehouse is older than this program: run `c360 up`, which brings it up to date and loses nothing."
                 if outdated
-                else "Run the same command again; if it repeats, `c360 status` and docs/runbooks/warehouse_away.md."
+                else "Run the same command again; if it repeats, `c360 status` and `c360 runbook warehouse_away`."
             ),
         )
         sys.exit(1)
     except KeyboardInterrupt:
-        errors().print("Stopped. Nothing is half done: run the same command again to go on.")
-        sys.exit(130)
+        _say_stopped()
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # Typer has turned the Ctrl-C into this code, without a word
+            _say_stopped()
+        raise
+
+
+def _say_stopped() -> None:
+    errors().print("Stopped. Nothing is half done: run the same command again to go on.")
+
+
+def _log_in_plain_words() -> None:
+    """Our own warnings are for the person at the terminal; what libraries log is for no one there."""
+    handler = logging.StreamHandler()
+    handler.addFilter(logging.Filter("customer360"))
+    logging.basicConfig(format="%(message)s", handlers=[handler])

@@ -12,8 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from customer360.settings import get_settings
-from customer360.terminal import out
+from customer360.settings import Settings, get_settings
+from customer360.terminal import counted, out
 
 if TYPE_CHECKING:
     from customer360.oncall.status import Status
@@ -66,8 +66,21 @@ def run(
             _print_run(one)
         for attempt in summary.side_products_failed:
             out().print(Text.assemble(("beside the tables: ", "bold yellow"), str(attempt)))
+        _print_quarantined(settings)
     if not summary.is_complete:
         raise typer.Exit(1)
+
+
+def _print_quarantined(settings: Settings) -> None:
+    """How many rows of each feed stand in quarantine, the commonest reasons, and the command that lists them."""
+    from customer360 import warehouse
+    from customer360.front_door import quarantine
+
+    with warehouse.connect("oncall", settings) as connection:
+        reasons = quarantine.commonest_reasons(connection)
+    for feed, (rows, told) in reasons.items():
+        out().print(f"{counted(rows, 'row')} of {feed} in quarantine: {'; '.join(told)}.", markup=False)
+        out().print(f"  Next: c360 quarantine list --feed {feed}", markup=False)
 
 
 def _table(*columns: str, title: str = "") -> Table:
@@ -82,7 +95,7 @@ def _print_run(summary: RunSummary) -> None:
         out().print(f"{str(summary).capitalize()}.")
         return
     title = f"run {summary.run_id}, {summary.kind}"
-    title += f" of {summary.as_of_on}" if summary.as_of_on else f": {summary.batch_count} batches"
+    title += f" of {summary.as_of_on}" if summary.as_of_on else f": {counted(summary.batch_count, 'batch')}"
     title += f", publication {summary.publication_id}" if summary.publication_id else ""
     table = _table("table", "added", "changed", "removed", title=title)
     for name, change in sorted(summary.tables.items()):
@@ -107,7 +120,7 @@ def _print_status(found: Status) -> None:
         counts = ("files_waiting", "unfinished", "loaded", "published", "held", "failed", "refused", "quarantined_rows")
         feeds.add_row(row["feed"], *(f"{row[name]:,}" if row[name] else "·" for name in counts))
     out().print(feeds)
-    due = [f"{count:,} {scope} keys" for scope, count in sorted(found.dirty.items())]
+    due = [counted(count, f"{scope} key") for scope, count in sorted(found.dirty.items())]
     due += ["a build of every table"] if found.is_whole_build_due else []
     due += ["today's daily tables"] if found.is_daily_due else []
     out().print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
@@ -132,6 +145,14 @@ def _print_status(found: Status) -> None:
         out().print(table)
     for row in found.readers:
         out().print(f"{row['role']} ({row['application']}) has a query open for {row['seconds']} s.")
+    _print_troubles(found)
+
+
+def _print_troubles(found: Status) -> None:
+    """What stands in quarantine, what is stale, and what is wrong with the command that mends it."""
+    for row in found.quarantined:
+        out().print(f"{counted(row['rows'], 'row')} of {row['feed']} in quarantine: {'; '.join(row['reasons'])}.")
+        out().print(f"  next: c360 quarantine list --feed {row['feed']}", markup=False)
     if not found.incidents:
         out().print("[green]Nothing is wrong.[/]")
     for row in found.freshness:
@@ -146,7 +167,7 @@ def _print_status(found: Status) -> None:
         out().print(
             Text(f"{row['severity']}: {row['summary']}{number}", "red" if row["severity"] == "critical" else "yellow")
         )
-        out().print(f"  fix:  {row['command']}\n  read: {row['runbook']}", markup=False)
+        out().print(f"  {row['command_label']}: {row['command']}\n  runbook: c360 runbook {row['kind']}", markup=False)
 
 
 def verify(

@@ -12,10 +12,12 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
+from customer360.cli.completion import batches_of, feeds_of
 from customer360.contract.feeds import FEEDS
 from customer360.settings import get_settings
 from customer360.terminal import out
 
+BatchArgument = Annotated[int, typer.Argument(help="Number of the batch", autocompletion=batches_of)]
 BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who decides it; by default, who runs the command.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -34,7 +36,11 @@ def register(app: typer.Typer) -> None:
 def land(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="FEED FILE…", help=f"A feed ({', '.join(FEEDS)}) and files; with --source, files"),
+        typer.Argument(
+            metavar="FEED FILE…",
+            help=f"A feed ({', '.join(FEEDS)}) and files; with --source, files",
+            autocompletion=feeds_of,
+        ),
     ],
     source: Annotated[
         str, typer.Option("--source", help="They are a vendor's own export: shopify_csv, zendesk, … (c360 source list)")
@@ -84,7 +90,7 @@ def land(
 
 
 def ingest(
-    feed: Annotated[str | None, typer.Argument(help="Only this feed")] = None,
+    feed: Annotated[str | None, typer.Argument(help="Only this feed", autocompletion=feeds_of)] = None,
     json: JsonOption = False,
 ) -> None:
     """Gate and load everything that waits in the landing zone; build nothing.
@@ -128,20 +134,21 @@ def _table(summary: object) -> Table:
     return table
 
 
-def hold(batch: int, because: BecauseOption, by: ByOption = "", json: JsonOption = False) -> None:
+def hold(batch: BatchArgument, because: BecauseOption, by: ByOption = "", json: JsonOption = False) -> None:
     """Take a loaded batch out of the build: the next run makes the tables without its rows."""
     from customer360.front_door import ledger, replay
 
     changed = replay.hold(get_settings(), batch, who=by or ledger.me(), why=because)
-    _say_switched(batch, "held", changed, json, "The next `c360 run` publishes without it; `c360 unhold` undoes this.")
+    then = f"Next: `c360 run` publishes without it. `c360 unhold {batch} --because …` undoes this."
+    _say_switched(batch, "held", changed, json, then)
 
 
-def unhold(batch: int, because: BecauseOption, by: ByOption = "", json: JsonOption = False) -> None:
+def unhold(batch: BatchArgument, because: BecauseOption, by: ByOption = "", json: JsonOption = False) -> None:
     """Let a held batch back into the build."""
     from customer360.front_door import ledger, replay
 
     changed = replay.unhold(get_settings(), batch, who=by or ledger.me(), why=because)
-    _say_switched(batch, "let go", changed, json, "The next `c360 run` takes its rows again.")
+    _say_switched(batch, "let go", changed, json, "Next: `c360 run` takes its rows again.")
 
 
 def _say_switched(batch: int, what: str, changed: bool, json: bool, then: str) -> None:
@@ -155,8 +162,8 @@ def _say_switched(batch: int, what: str, changed: bool, json: bool, then: str) -
 
 def replay(
     because: BecauseOption,
-    batch: Annotated[int | None, typer.Option(help="This batch")] = None,
-    feed: Annotated[str | None, typer.Option(help="Batches of this feed")] = None,
+    batch: Annotated[int | None, typer.Option(help="This batch", autocompletion=batches_of)] = None,
+    feed: Annotated[str | None, typer.Option(help="Batches of this feed", autocompletion=feeds_of)] = None,
     since: Annotated[datetime | None, typer.Option(help="Batches that landed since then (UTC)")] = None,
     state: Annotated[str | None, typer.Option(help="Batches in this state: failed, refused, held, …")] = None,
     by: ByOption = "",

@@ -11,14 +11,14 @@ import signal
 import tempfile
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from customer360 import warehouse
-from customer360.settings import get_settings, load_settings
-from customer360.terminal import out
+from customer360.cli.completion import drills_of, runbooks_of
+from customer360.settings import PROJECT_ROOT, get_settings, load_settings
+from customer360.terminal import counted, out
 
 incident_app = typer.Typer(help="The open incidents, and closing one by hand.", no_args_is_help=True)
 
@@ -28,6 +28,26 @@ def register(app: typer.Typer) -> None:
     app.command("monitor")(monitor)
     app.add_typer(incident_app, name="incident")
     app.command("drill")(drill)
+    app.command("runbook")(runbook)
+
+
+def runbook(
+    name: Annotated[
+        str, typer.Argument(help="A kind of incident or the name of a DAG, or list.", autocompletion=runbooks_of)
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Print a runbook: how to look, which command fixes it, and what proves that it is fixed."""
+    from customer360.errors import Customer360Error
+
+    pages = {path.stem: path for path in sorted((PROJECT_ROOT / "docs" / "runbooks").glob("*.md"))}
+    if name == "list":
+        typer.echo(json_module.dumps(list(pages)) if json else "\n".join(pages))
+        return
+    if name not in pages:
+        raise Customer360Error(f"There is no runbook {name!r}.", "Run `c360 runbook list`.")
+    text = pages[name].read_text(encoding="utf-8")
+    typer.echo(json_module.dumps({"name": name, "text": text}) if json else text)
 
 
 def monitor(
@@ -42,7 +62,7 @@ def monitor(
 
     settings = get_settings()
     if not once:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
         stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
         try:
@@ -55,10 +75,25 @@ def monitor(
         found = incidents.open_incidents(connection)
     if json:
         typer.echo(json_module.dumps({"open": found, "changes": [vars(c) for c in seen.changes]}, default=str))
-    elif not found:
-        out().print("Nothing is wrong.")
+    else:
+        for change in seen.changes:
+            out().print(f"Incident {change.incident_id}: {change.event}.")
+        _print_incidents(found)
     if found:
         raise typer.Exit(1)
+
+
+def _print_incidents(found: list[dict[str, Any]]) -> None:
+    """The open incidents with all that a person needs; no table, for a command that is cut cannot be pasted."""
+    from customer360.oncall.conditions import label_of
+
+    out().print(f"{counted(len(found), 'open incident')}." if found else "Nothing is wrong.")
+    for row in found:
+        since = f"{row['first_seen_at']:%Y-%m-%d %H:%M}"
+        out().print(f"\n{row['incident_id']}  {row['severity']} since {since} UTC: {row['summary']}", markup=False)
+        out().print(
+            f"  {label_of(row['command'])}: {row['command']}\n  runbook: c360 runbook {row['kind']}", markup=False
+        )
 
 
 @incident_app.command("list")
@@ -71,11 +106,7 @@ def list_incidents(json: Annotated[bool, typer.Option("--json", help="Print a JS
     if json:
         typer.echo(json_module.dumps(found, default=str))
         return
-    table = Table("id", "severity", "what", "since", "do", title=f"{len(found)} open incidents")
-    for row in found:
-        since = f"{row['first_seen_at']:%Y-%m-%d %H:%M}"
-        table.add_row(str(row["incident_id"]), row["severity"], row["summary"], since, row["command"])
-    out().print(table)
+    _print_incidents(found)
 
 
 @incident_app.command("close")
@@ -105,7 +136,7 @@ def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the ser
 
 
 def drill(
-    name: Annotated[str, typer.Argument(help="A runbook's name, or list.")],
+    name: Annotated[str, typer.Argument(help="A runbook's name, or list.", autocompletion=drills_of)],
     home: Annotated[
         Path | None, typer.Option(help="Folder of the drill: with --check and --end, as it was said.")
     ] = None,

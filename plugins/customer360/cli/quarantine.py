@@ -12,14 +12,15 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from customer360 import warehouse
+from customer360.cli.completion import batches_of, feeds_of
 from customer360.settings import get_settings
 from customer360.terminal import out
 
 group = typer.Typer(no_args_is_help=True, help="The rows that stepped aside: look, correct, let in again, give up.")
 
 IdsArgument = Annotated[list[int] | None, typer.Argument(help="Numbers of quarantined rows")]
-BatchOption = Annotated[int | None, typer.Option("--batch", help="Rows of this batch")]
-FeedOption = Annotated[str | None, typer.Option("--feed", help="Rows of this feed")]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="Rows of this batch", autocompletion=batches_of)]
+FeedOption = Annotated[str | None, typer.Option("--feed", help="Rows of this feed", autocompletion=feeds_of)]
 RuleOption = Annotated[str | None, typer.Option("--rule", help="Rows that break this rule")]
 FieldOption = Annotated[str | None, typer.Option("--field", help="Rows with a reason about this field")]
 BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
@@ -58,6 +59,7 @@ def list_groups(
         whole = [{**vars(one), "since": one.since.isoformat()} for one in found]
         single = [
             {"quarantine_id": one.quarantine_id, "batch_id": one.batch_id, "row_number": one.row_number,
+             "place_in_file": quarantine.place_in_file(one), "values": quarantine.shown_faults(one),
              "reasons": [reason.as_json() for reason in one.reasons]}
             for one in listed
         ]  # fmt: skip
@@ -67,10 +69,11 @@ def list_groups(
         out().print("No row is in quarantine." if chosen.is_everything else "No open row is meant by that.")
         return
     if rows:
-        table = Table("row", "feed", "batch", "row of the file", "reasons")
+        table = Table("row", "feed", "batch", "line or spreadsheet row", "values", "reasons")
         for one in listed:
             told = "\n".join(escape(reason.message) for reason in one.reasons)
-            table.add_row(str(one.quarantine_id), one.feed, str(one.batch_id), f"{one.row_number:,}", told)
+            table.add_row(str(one.quarantine_id), one.feed, str(one.batch_id), quarantine.place_in_file(one),
+                          escape(quarantine.shown_faults(one)), told)  # fmt: skip
     else:
         table = Table("feed", "batch", Column("file", overflow="fold"), "rule", "field", "rows", "since", "for example")
         for group_ in found:
@@ -111,7 +114,9 @@ def show(row: Annotated[int, typer.Argument(help="Number of the quarantined row"
             )
         )  # fmt: skip
         return
-    where = f"Row {one.row_number:,} of batch {one.batch_id} ({one.feed}), {one.state}"
+    kind = "spreadsheet row" if one.reading.get("format") == "csv" else "line"
+    where = f"Row {one.row_number:,} ({kind} {quarantine.place_in_file(one)}) of batch {one.batch_id} ({one.feed})"
+    where += f", {one.state}"
     out().print(f"[bold]{where}[/] since {one.quarantined_at:%Y-%m-%d %H:%M} UTC")
     for reason in one.reasons:
         out().print(f"  [red]✗[/] {escape(reason.message)}  [dim]({reason.rule})[/]")

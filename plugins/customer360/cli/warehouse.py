@@ -7,19 +7,25 @@ from typing import Annotated
 import typer
 
 from customer360 import warehouse
+from customer360.cli.completion import roles_of
 from customer360.errors import ConfigurationError
 from customer360.settings import get_settings
 from customer360.warehouse import agreement
+
+_QUERYING = ("bi_reader", "pii_reader", "oncall")
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("url")(url)
     app.command("adopt-settings")(adopt_settings)
+    app.command("sql")(sql)
 
 
 def url(
-    role: Annotated[str, typer.Option(help="One of: " + ", ".join(warehouse.ROLES))] = "bi_reader",
+    role: Annotated[
+        str, typer.Option(help="One of: " + ", ".join(warehouse.ROLES), autocompletion=roles_of)
+    ] = "bi_reader",
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Print the connection URL for psql or a BI tool. It holds the role's password."""
@@ -48,3 +54,44 @@ def adopt_settings() -> None:
         typer.echo(f"{name}: {before or 'none'} -> {getattr(settings, name)}")
     if changed:
         typer.echo("Next: c360 run --full-refresh")
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SQL query; - reads it from standard input.")],
+    role: Annotated[
+        str, typer.Option(help="One of: " + ", ".join(_QUERYING), autocompletion=lambda: list(_QUERYING))
+    ] = "bi_reader",
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON array of objects.")] = False,
+) -> None:
+    """Query the published tables and the operating tables, read only; no psql is needed."""
+    import json as json_module
+    import sys
+
+    from psycopg.rows import dict_row
+    from rich.table import Table
+    from rich.text import Text
+
+    from customer360.terminal import counted, out
+    from customer360.warehouse.server import open_url
+
+    if role not in _QUERYING:
+        raise ConfigurationError(f"{role!r} cannot query here.", "Choose one of: " + ", ".join(_QUERYING))
+    known: warehouse.Role = role  # type: ignore[assignment]
+    text = sys.stdin.read() if statement == "-" else statement
+    settings = get_settings()
+    is_reader = known in warehouse.READERS
+    target = warehouse.reader_url(known, settings) if is_reader else warehouse.url(known, settings)
+    with open_url(target, autocommit=False, application_name="customer360 sql") as connection:
+        connection.read_only = True
+        with connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(warehouse.query(text))
+            rows = cursor.fetchall() if cursor.description else []
+            names = [column.name for column in cursor.description or ()]
+    if json:
+        typer.echo(json_module.dumps(rows, default=str))
+        return
+    table = Table(*map(escape, names))
+    for row in rows:
+        table.add_row(*(Text("" if row[name] is None else str(row[name])) for name in names))
+    out().print(table)
+    out().print(f"{counted(len(rows), 'row')}.")

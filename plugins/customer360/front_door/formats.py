@@ -19,4 +19,6 @@ def format_of(name: str) -> str:
     for suffix in SUFFIXES:
         if lowered.endswith(suffix):
             return suffix.split(".")[1]
+    if lowered.endswith((".xlsx", ".xls", ".ods", ".numbers")):
+        raise UnreadableFileError("it is a spreadsheet: save it as CSV UTF-8 in the spreadsheet program and land that")
     raise UnreadableFileError(f"the name does not end in one of {', '.join(SUFFIXES)}")

@@ -8,6 +8,7 @@ those that it let go of (``retired_rows``, :mod:`customer360.publication.retenti
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -466,20 +467,111 @@ def check(connection: Connection, *, recount: bool = True) -> list[Imbalance]:
         ).fetchall()
     ]
     if recount:
-        for feed in FEEDS:
-            found += _recount_raw(connection, feed)
+        found += raw_imbalances(connection)
         found += _recount_quarantine(connection)
     return found
+
+
+def raw_imbalances(connection: Connection, *, only_changed: bool = False) -> list[Imbalance]:
+    """Batches of which raw has more or fewer rows than the ledger counts; a held batch may lack rows.
+
+    Rows that a run has suspended while it searches for those that stop it count as being in raw.
+
+    Args:
+        only_changed: count only feeds that had rows removed or changed since they were last counted and found right
+            (:func:`note_raw_counts`). In ordinary life that is none, and the answer costs one look at the statistics.
+    """
+    found: list[Imbalance] = []
+    for feed in FEEDS:
+        if not only_changed or _raw_stamp(connection, feed) != _noted_stamp(connection, feed):
+            found += _recount_raw(connection, feed)
+    return found
+
+
+def note_raw_counts(connection: Connection) -> None:
+    """Record the state of each raw table whose rows are found to be those of the ledger; role owner."""
+    for feed in FEEDS:
+        stamp = _raw_stamp(connection, feed)
+        if stamp != _noted_stamp(connection, feed) and not _recount_raw(connection, feed):
+            connection.execute(
+                """
+                insert into ops.raw_counts (feed, stamp) values (%s, %s)
+                on conflict (feed) do update set stamp = excluded.stamp, counted_at = now()
+                """,
+                [feed, stamp],
+            )
+
+
+def missing_from_raw(connection: Connection, *, only_unpublished: bool = False) -> list[Imbalance]:
+    """Loaded batches that lack rows in raw: what a build would publish too little of.
+
+    Args:
+        only_unpublished: look at the batches that are not published yet, each by its index.
+    """
+    if not only_unpublished:
+        counted = {one.batch_id: one for one in raw_imbalances(connection) if one.found < one.expected}
+        visible = connection.execute(
+            "select batch_id from ops.batches where state in ('loaded', 'published') and batch_id = any(%s)",
+            [list(counted)],
+        ).fetchall()
+        return [counted[batch_id] for (batch_id,) in sorted(visible)]
+    found: list[Imbalance] = []
+    for feed in FEEDS:
+        rows = connection.execute(
+            query(f"""
+            select b.batch_id, b.loaded_rows - b.retired_rows, r.row_count from ops.batches as b
+            cross join lateral (select count(*) as row_count from raw.{feed} where batch_id = b.batch_id) as r
+            where b.feed = %s and b.state = 'loaded' and r.row_count < b.loaded_rows - b.retired_rows
+            order by b.batch_id
+            """),
+            [feed],
+        ).fetchall()
+        found += [Imbalance(row[0], feed, "rows in raw", row[1], row[2]) for row in rows]
+    return found
+
+
+def row_count_in_raw(connection: Connection, batch: Batch) -> int:
+    """How many rows of a batch raw has."""
+    return int(
+        warehouse.scalar(
+            connection, f"select count(*) from raw.{FEEDS[batch.feed].name} where batch_id = %s", [batch.batch_id]
+        )
+    )
+
+
+def _raw_stamp(connection: Connection, feed: str) -> str:
+    return str(
+        warehouse.scalar(
+            connection,
+            """
+            select concat_ws(' ', pg_relation_filenode(relid), n_tup_del, n_tup_upd) from pg_stat_all_tables
+            where schemaname = 'raw' and relname = %s
+            """,
+            [feed],
+        )
+    )
+
+
+def _noted_stamp(connection: Connection, feed: str) -> str | None:
+    row = connection.execute("select stamp from ops.raw_counts where feed = %s", [feed]).fetchone()
+    return str(row[0]) if row else None
 
 
 def _recount_raw(connection: Connection, feed: str) -> list[Imbalance]:
     rows = connection.execute(
         query(f"""
-        with counted as (select batch_id, count(*) as row_count from raw.{feed} group by batch_id)
+        with counted as (
+            select batch_id, sum(row_count)::bigint as row_count from (
+                select batch_id, count(*) as row_count from raw.{feed} group by batch_id
+                union all
+                select batch_id, count(*) from quarantine.suspended where feed = '{feed}' group by batch_id
+            ) as places group by batch_id
+        )
         select coalesce(b.batch_id, c.batch_id), coalesce(b.kept_rows, 0), coalesce(c.row_count, 0)
-        from (select batch_id, loaded_rows - retired_rows as kept_rows from ops.batches where feed = %s) as b
+        from (select batch_id, loaded_rows - retired_rows as kept_rows, state from ops.batches where feed = %s) as b
         full join counted as c using (batch_id)
         where coalesce(b.kept_rows, 0) <> coalesce(c.row_count, 0)
+            and not coalesce(b.state = 'held' and coalesce(c.row_count, 0) < b.kept_rows, false)
         """),
         [feed],
     ).fetchall()
@@ -509,7 +601,13 @@ def _recount_quarantine(connection: Connection) -> list[Imbalance]:
 
 def me() -> str:
     """Who acts, for the journals: the person at the keyboard."""
-    return os.environ.get("C360_ACTOR") or os.environ.get("SUDO_USER") or os.environ.get("USER") or "unknown"
+    named = os.environ.get("C360_ACTOR") or os.environ.get("SUDO_USER") or os.environ.get("USER")
+    if named:
+        return named
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run as a number without a name
+        return f"uid {os.getuid()}"
 
 
 def record_action(connection: Connection, batch_id: int, action: str, count: int, who: str, why: str) -> None:

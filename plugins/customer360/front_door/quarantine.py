@@ -29,7 +29,7 @@ from customer360.gates import suites
 from customer360.gates.suites import LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, dirty, query
 
 WAIVABLE = frozenset({"plausible_time", "order_of_times", "duration", "sum", "maximum"})
 """Rules that a person may set aside for a row with "accept as is": what they forbid is odd, but can be stored and
@@ -126,6 +126,34 @@ def groups(connection: Connection, selection: Selection | None = None) -> list[G
         parameters,
     ).fetchall()
     return [Group(*row) for row in rows]
+
+
+def commonest_reasons(connection: Connection, limit: int = 3) -> dict[str, tuple[int, list[str]]]:
+    """Feed -> its open rows, and the fields and rules that most of them break, as words."""
+    rows = connection.execute(
+        """
+        select q.feed, count(distinct q.quarantine_id), reason ->> 'field', reason ->> 'rule',
+            (select count(*) from quarantine.rows as all_rows where all_rows.feed = q.feed and all_rows.state = 'open')
+        from quarantine.rows as q cross join lateral jsonb_array_elements(q.reasons) as reason
+        where q.state = 'open' group by q.feed, 3, 4 order by q.feed, 2 desc, 3, 4
+        """
+    ).fetchall()
+    found: dict[str, tuple[int, list[str]]] = {}
+    for feed, count, name, rule, total in rows:
+        told = found.setdefault(feed, (total, []))[1]
+        if len(told) < limit:
+            told.append(f"{name} ({rule}) {count:,}")
+    return found
+
+
+def place_in_file(of: Row) -> str:
+    """Where a person finds the record: the row of a spreadsheet for CSV, whose first row is the header."""
+    return f"{of.row_number + 1:,}" if of.reading.get("format") == "csv" else f"{of.row_number:,}"
+
+
+def shown_faults(of: Row) -> str:
+    """The fields that the reasons name with their values; personal values are masked."""
+    return ", ".join(f"{name}={text}" for name, text, is_wrong in shown_cells(of) if is_wrong)
 
 
 def rows_of(connection: Connection, selection: Selection, *, lock: bool = False) -> list[Row]:
@@ -492,6 +520,40 @@ def _release_batch(connection: Connection, origin: ledger.Batch, count: int, chu
     ).fetchone()
     assert row is not None  # noqa: S101 - the origin exists
     return int(row[0])
+
+
+def reopen_lost(settings: Settings, connection: Connection, batch: ledger.Batch, *, who: str, why: str) -> int:
+    """Open the released rows of a release batch again that raw no longer has; returns how many. Caller: the writer.
+
+    A corrected record was in raw alone, so the row has to be corrected and released once more.
+    """
+    lost = f"""
+        select quarantine_id, batch_id from quarantine.rows as q
+        where q.release_batch_id = %s and q.state = 'released' and not exists (
+            select from raw.{FEEDS[batch.feed].name} as r
+            where r.batch_id = q.release_batch_id and r.row_number = q.row_number)
+    """
+    dirty.mark_staged(settings, FEEDS[batch.feed], batch.batch_id)
+    with connection.transaction():
+        rows = connection.execute(query(f"{lost} for update"), [batch.batch_id]).fetchall()
+        if not rows:
+            return 0
+        ids = [row[0] for row in rows]
+        connection.execute(
+            """
+            update quarantine.rows set state = 'open', closed_at = null, closed_by = null, closed_because = null,
+                                       release_batch_id = null
+            where quarantine_id = any(%s)
+            """,
+            [ids],
+        )
+        _move(connection, int(rows[0][1]), "released_rows", -len(ids))
+        connection.execute(
+            "update ops.batches set landed_rows = landed_rows - %s, loaded_rows = loaded_rows - %s where batch_id = %s",
+            [len(ids), len(ids), batch.batch_id],
+        )
+        ledger.record_action(connection, batch.batch_id, "replay", len(ids), who, why)
+    return len(ids)
 
 
 def discard(settings: Settings, selection: Selection, *, who: str, why: str) -> int:

@@ -8,16 +8,17 @@ can be repeated without effect.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, feed_named
 from customer360.errors import Customer360Error
-from customer360.front_door import landing, ledger, load
+from customer360.front_door import landing, ledger, load, quarantine
 from customer360.front_door.ledger import Batch
 from customer360.settings import Settings
-from customer360.warehouse import dirty
+from customer360.warehouse import Connection, dirty
 
 STATES = ("failed", "refused", "loaded", "published", "held")
 """States of batches that can be processed again."""
@@ -87,7 +88,10 @@ def _switch(
                 "what they say can no longer be taken out.",
                 "Land a newer version of the records that are wrong; it takes the frozen one's place.",
             )
-        dirty.mark_batches(connection, FEEDS[batch.feed], [batch.batch_id])
+        feed = FEEDS[batch.feed]
+        if ledger.row_count_in_raw(connection, batch) < batch.loaded_rows:
+            dirty.mark_staged(settings, feed, batch.batch_id)  # keys that raw has lost
+        dirty.mark_batches(connection, feed, [batch.batch_id])
         connection.execute(
             "update ops.batches set state = %s, claimed_at = null, claimed_by = null where batch_id = %s",
             [state, batch_id],
@@ -148,12 +152,27 @@ def replay(
     return summary
 
 
+def bring_back(batch_id: int) -> str:
+    """The command that brings the lost rows of a batch back, as advice names it."""
+    return f"`c360 replay --batch {batch_id} --because 'rows of raw were lost'`"
+
+
 def _replay_one(settings: Settings, batch_id: int, who: str, why: str, summary: ReplaySummary) -> None:
     with warehouse.writer_lock(settings, who=f"replay of batch {batch_id}"):
         with warehouse.connect("loader", settings, autocommit=True) as connection:
             batch = ledger.batch(connection, batch_id)
             if batch is None:
                 return
+            if batch.released_from is not None and not batch.retired_rows:
+                count = quarantine.reopen_lost(settings, connection, batch, who=who, why=why)
+                if count:
+                    where = f"`c360 quarantine list --batch {batch.released_from}`"
+                    told = f"{count:,} lost rows are open in the quarantine again, to be released again: {where}"
+                    summary.batches.append(
+                        load.BatchOutcome(batch_id, batch.feed, batch.file_name, "loaded", error=told)
+                    )
+                    return
+            batch = _with_its_file(settings, connection, batch)
             reason = _why_not(settings, batch)
             if reason:
                 summary.impossible[batch_id] = reason
@@ -173,13 +192,30 @@ def _replay_one(settings: Settings, batch_id: int, who: str, why: str, summary: 
         summary.batches.append(outcome)
 
 
+def _with_its_file(settings: Settings, connection: Connection, batch: Batch) -> Batch:
+    """The batch with the place of its content: its own file, or a later copy of it that was landed and not loaded."""
+    copies = connection.execute(
+        "select location from ops.batches where duplicate_of = %s and state = 'duplicate' order by batch_id desc",
+        [batch.batch_id],
+    ).fetchall()
+    for location in (batch.location, *(row[0] for row in copies)):
+        if location is not None:
+            with suppress(OSError):
+                if landing.content_hash(settings, location)[0] == batch.content_hash:
+                    return replace(batch, location=location)
+    return batch
+
+
 def _why_not(settings: Settings, batch: Batch) -> str:
     if batch.state == "duplicate":
         return f"it is a duplicate of batch {batch.duplicate_of}: replay that one"
     if batch.released_from is not None:
-        return f"it holds released rows: replay batch {batch.released_from}, which they came from"
+        return f"it holds released rows, and none of them is lost: replay batch {batch.released_from} for the others"
     if batch.erased_rows:
-        return "rows of it were erased at a person's request and must not come back: land a file without them"
+        return (
+            "rows of it were erased at a person's request and must not come back: land a file without them, then "
+            f"`c360 hold {batch.batch_id} --because 'landed again'`"
+        )
     if batch.retired_rows:
         return "rows of it have left raw and are frozen: land a newer version of the records that are wrong"
     if batch.content_hash is None or batch.location is None:
@@ -187,7 +223,13 @@ def _why_not(settings: Settings, batch: Batch) -> str:
     try:
         present, _ = landing.content_hash(settings, batch.location)
     except OSError:
-        return "its file is no longer in the landing zone"
+        return (
+            "its file is no longer in the landing zone: land the same file again with "
+            f"`c360 land {batch.feed} FILE` and `c360 ingest`, then replay this batch"
+        )
     if present != batch.content_hash:
-        return "its file has other content now than when it was read"
+        return (
+            "its file has other content now than when it was read: land the file as it was with "
+            f"`c360 land {batch.feed} FILE` and `c360 ingest`, then replay this batch"
+        )
     return ""

@@ -798,4 +798,4 @@ class ExpectNoUnknownField(RowExpectation):
         return {"success": not unknown, "result": {"unexpected_count": rows, "unexpected_index_list": []}}
 
     def explain(self, chunk: Chunk, row: int) -> str:
-        return "a field is unknown"
+        return f"unknown fields: {', '.join(sorted(chunk.unknown_fields))}"

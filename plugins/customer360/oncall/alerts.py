@@ -106,7 +106,7 @@ def _paragraph(row: dict[str, Any]) -> str:
     else:
         lines.append(f"Feels it: {', '.join(row['tables']) or 'no table'}")
         lines.append(f"Do: {row['command']}")
-    lines.append(f"Incident {row['incident_id']} · docs/{row['runbook']}")
+    lines.append(f"Incident {row['incident_id']} · c360 runbook {row['kind']}")
     return "\n".join(lines)
 
 

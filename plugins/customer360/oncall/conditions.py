@@ -17,8 +17,10 @@ from psycopg.rows import dict_row
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
-from customer360.front_door import landing
+from customer360.front_door import landing, ledger, replay
 from customer360.oncall.alerts import channels
+from customer360.publication import published_layout
+from customer360.publication.build import MISSING_FROM_RAW
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 from customer360.warehouse.run_log import DIED
@@ -29,6 +31,19 @@ Severity = Literal["critical", "warning", "info"]
 EVERY_TABLE = ("marts.*",)
 # A second file of the same name is given a number by `c360 land`: a~2.csv is the correction of a.csv.
 _SAME_NAME = "regexp_replace({file_name}, '~[0-9]+(\\.[^/]*)?$', '\\1')"
+
+
+# Commands that show something and change nothing: they are no fix, and nothing may call them one.
+_LOOKS = ("c360 why", "c360 status", "c360 quarantine list", "c360 runbook", "c360 verify")
+
+
+# Two failures have one reason if they say the same but for numbers: of a row, of a batch.
+_REASON = "left(md5(regexp_replace({error}, '[0-9]+', '#', 'g')), 8)"
+
+
+def label_of(command: str) -> str:
+    """What to call the command of an incident: "fix" where it mends it, "read first" where it only shows something."""
+    return "read first" if command.startswith(_LOOKS) else "fix"
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,11 @@ class Finding:
     def runbook(self) -> str:
         """The page that says how to look, fix and prove, below docs/."""
         return f"runbooks/{self.kind}.md"
+
+    @property
+    def command_label(self) -> str:
+        """What the command does for the incident: "fix" mends it, "read first" only shows what to decide on."""
+        return label_of(self.command)
 
     def is_explained_by(self, keys: set[str]) -> bool:
         """Whether one of ``keys`` is a cause that this finding follows from."""
@@ -91,49 +111,87 @@ def condition(kind: str) -> Callable[[Condition], Condition]:
 
 @condition("batch_refused")
 def batch_refused(view: View) -> Iterator[Finding]:
-    """A whole file was refused and no file of the same name has come since."""
+    """Whole files were refused, and no file of the same name has come since: one incident per feed and reason."""
     for row in view.rows(
         f"""
-        select b.batch_id, b.feed, b.file_name, b.error, b.landed_rows
+        select min(b.batch_id) as batch_id, b.feed, min(b.error) as error, sum(b.landed_rows)::bigint as rows,
+            array_agg(b.batch_id order by b.batch_id) as batches,
+            array_agg(b.file_name order by b.batch_id) as files, {_REASON.format(error="b.error")} as reason
         from ops.batches as b
         where b.state = 'refused' and not exists (
             select 1 from ops.batches as later
             where later.feed = b.feed and later.batch_id > b.batch_id
               and {_SAME_NAME.format(file_name="later.file_name")} = {_SAME_NAME.format(file_name="b.file_name")})
+        group by b.feed, reason
         """
     ):
         yield Finding(
             "batch_refused",
-            f"batch_refused:{row['batch_id']}",
+            f"batch_refused:{row['feed']}:{row['reason']}",
             "warning",
-            f"Batch {row['batch_id']} of {row['feed']} was refused: {row['error']}",
-            f"c360 why {row['batch_id']}",
+            f"{_batches(row['batches'])} of {row['feed']} {'was' if len(row['batches']) == 1 else 'were'} refused: "
+            f"{row['error']}",
+            f"c360 why batch {row['batch_id']}",
             FEEDS[row["feed"]].published,
-            {"batch_id": row["batch_id"], "file": row["file_name"], "rows": row["landed_rows"]},
-        )
+            {"batch_id": row["batch_id"], "batches": row["batches"][:20], "files": row["files"][:20],
+             "rows": row["rows"]},
+        )  # fmt: skip
+
+
+def _batches(batch_ids: list[int]) -> str:
+    """One batch by its number, several by their count and the first few numbers."""
+    if len(batch_ids) == 1:
+        return f"Batch {batch_ids[0]}"
+    shown = ", ".join(map(str, batch_ids[:5])) + (", …" if len(batch_ids) > 5 else "")
+    return f"{len(batch_ids)} batches ({shown})"
 
 
 @condition("batch_failed")
 def batch_failed(view: View) -> Iterator[Finding]:
     """A batch could not be loaded although it was not refused: the cause is ours, not the file's."""
+    # While a batch is tried again it has no error and is neither good nor failed: the reason of its last failure is
+    # gone, so that it keeps every incident of its feed open and opens none.
+    trying = {
+        row["feed"]: row["batches"]
+        for row in view.rows(
+            """
+            select feed, array_agg(batch_id) as batches from ops.batches
+            where state = 'landed' and attempts >= 2 group by feed
+            """
+        )
+    }
     for row in view.rows(
-        """
-        select batch_id, feed, file_name, attempts, state, coalesce(error, 'it is being tried again') as error
-        from ops.batches where state = 'failed' or (state = 'landed' and attempts >= 2)
+        f"""
+        select feed, min(batch_id) as batch_id, array_agg(batch_id order by batch_id) as batches,
+            array_agg(file_name order by batch_id) as files, max(attempts) as attempts, min(error) as error,
+            {_REASON.format(error="error")} as reason
+        from ops.batches where state = 'failed' group by feed, reason
         """
     ):
-        key = f"batch_failed:{row['batch_id']}"
+        batch_ids = row["batches"]
+        chosen = f"--batch {batch_ids[0]}" if len(batch_ids) == 1 else f"--feed {row['feed']} --state failed"
         yield Finding(
             "batch_failed",
-            key,
+            f"batch_failed:{row['feed']}:{row['reason']}",
             graver_if(row["attempts"] >= 3, row["feed"]),
-            f"Batch {row['batch_id']} of {row['feed']} failed to load, {row['attempts']} tries: {row['error']}",
-            f"c360 replay --batch {row['batch_id']} --because 'the cause is gone'",
+            f"{_batches(batch_ids)} of {row['feed']} failed to load, {row['attempts']} tries: {row['error']}",
+            f"c360 replay {chosen} --because 'the cause is gone'",
             FEEDS[row["feed"]].published,
-            {"batch_id": row["batch_id"], "file": row["file_name"], "attempts": row["attempts"]},
-            # While it is tried again it is neither good nor failed: that keeps an incident open and opens none.
-            follows=() if row["state"] == "failed" else (key,),
-        )
+            {"batch_id": row["batch_id"], "batches": batch_ids[:20], "files": row["files"][:20],
+             "attempts": row["attempts"]},
+            # A full disk is one incident, however many batches it stops.
+            follows=("disk_nearly_full:",) if "disk is full" in row["error"] or "No space left" in row["error"] else (),
+        )  # fmt: skip
+    for known in view.rows(
+        """
+        select dedupe_key, severity, summary, command, tables, evidence from ops.incidents
+        where kind = 'batch_failed' and closed_at is null
+        """
+    ):
+        feed = known["dedupe_key"].split(":")[1]
+        if set(known["evidence"].get("batches", ())) & set(trying.get(feed, ())):
+            yield Finding("batch_failed", known["dedupe_key"], known["severity"], known["summary"], known["command"],
+                          tuple(known["tables"]), known["evidence"], follows=(known["dedupe_key"],))  # fmt: skip
 
 
 @condition("name_conflict")
@@ -231,9 +289,10 @@ def gate_failed(view: View) -> Iterator[Finding]:
             f"gate_failed:{row['line']}",
             "critical",
             f"Run {row['run_id']} ({row['kind']}) was {'' if row['is_published'] else 'not '}published: {row['error']}",
-            _first_command(row["next_step"]) or f"c360 why {row['run_id']}",
+            _first_command(row["next_step"]) or f"c360 why run {row['run_id']}",
             EVERY_TABLE,
             {"run_id": row["run_id"], "failing": failing, "next_step": row["next_step"]},
+            follows=("raw_differs:",) if row["error"].startswith(MISSING_FROM_RAW) else (),
         )
 
 
@@ -248,10 +307,14 @@ def run_failed(view: View) -> Iterator[Finding]:
             f"run_failed:{row['line']}",
             "critical" if row["failures"] >= 3 else "warning",
             f"Run {row['run_id']} ({row['kind']}) failed, {row['failures']} in a row: {row['error']}",
-            _first_command(row["next_step"]) or "c360 run",
+            # Another run helps where the cause passes by itself; a model that is wrong must be read and mended.
+            _first_command(row["next_step"])
+            or (f"c360 why run {row['run_id']}" if row["error"].startswith(("Model ", "The dbt project"))
+                else "c360 run"),
             EVERY_TABLE,
             {"run_id": row["run_id"], "failures": row["failures"], "next_step": row["next_step"]},
-        )
+            follows=("disk_nearly_full:",) if "53100" in row["error"] or "No space left" in row["error"] else (),
+        )  # fmt: skip
 
 
 def _first_command(next_step: str | None) -> str:
@@ -319,7 +382,7 @@ def run_stuck(view: View) -> Iterator[Finding]:
             f"run_stuck:{row['run_id']}",
             "critical",
             f"Run {row['run_id']} ({row['kind']}, {row['trigger']}) has been writing for {row['seconds'] // 60} min",
-            f"c360 why {row['run_id']}",
+            f"c360 why run {row['run_id']}",
             EVERY_TABLE,
             {"run_id": row["run_id"], "seconds": row["seconds"]},
         )
@@ -430,7 +493,7 @@ def marts_stale(view: View) -> Iterator[Finding]:
             "critical",
             f"{row['batches']} loaded batches have waited up to {row['minutes']} minutes to be published "
             f"(objective {row['objective']})",
-            f"c360 why {row['oldest']}",
+            "c360 run",
             EVERY_TABLE,
             {"minutes": row["minutes"], "feeds": row["feeds"], "oldest_batch": row["oldest"]},
         )
@@ -523,10 +586,53 @@ def ledger_unbalanced(view: View) -> Iterator[Finding]:
             "critical",
             f"Batch {row['batch_id']} of {row['feed']}: {row['landed_rows']:,} rows landed, "
             f"{row['explained_rows']:,} are accounted for",
-            f"c360 why {row['batch_id']}",
+            f"c360 replay --batch {row['batch_id']} --because 'its rows do not add up'",
             FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "landed": row["landed_rows"], "explained": row["explained_rows"]},
         )
+
+
+@condition("raw_differs")
+def raw_differs(view: View) -> Iterator[Finding]:
+    """Raw has fewer or more rows of a batch than the ledger counts: somebody has changed it by hand, or the disk has.
+
+    Rows are counted only after rows of a feed were deleted, changed or its table exchanged.
+    """
+    by_feed: dict[str, list[ledger.Imbalance]] = {}
+    for one in ledger.raw_imbalances(view.connection, only_changed=True):
+        by_feed.setdefault(one.feed, []).append(one)
+    for feed, found in by_feed.items():
+        lost = sum(max(0, one.expected - one.found) for one in found)
+        extra = sum(max(0, one.found - one.expected) for one in found)
+        counts = " and ".join([f"lacks {lost:,} of the loaded rows"] * bool(lost) + [f"has {extra:,} too many"] *
+                              bool(extra))  # fmt: skip
+        batch_ids = [one.batch_id for one in found]
+        yield Finding(
+            "raw_differs",
+            f"raw_differs:{feed}",
+            "critical",
+            f"raw.{feed} {counts}: {_batches(batch_ids)}",
+            replay.bring_back(batch_ids[0]).strip("`"),
+            FEEDS[feed].published,
+            {"batch_id": batch_ids[0], "batches": batch_ids[:20], "lost": lost, "extra": extra},
+            follows=(f"ledger_unbalanced:{batch_ids[0]}",) if len(batch_ids) == 1 else (),
+        )
+
+
+@condition("marts_changed")
+def marts_changed(view: View) -> Iterator[Finding]:
+    """A published table has other columns than its last publication left: somebody has changed it by hand."""
+    if found := published_layout.changed(view.connection):
+        yield Finding(
+            "marts_changed",
+            "marts_changed:columns",
+            "critical",
+            "Columns of published tables were changed by hand: " + "; ".join(found[:5])
+            + (f"; and {len(found) - 5} more" if len(found) > 5 else ""),
+            "c360 run",
+            tuple(sorted({".".join(one.split(" ")[0].split(".")[:2]) for one in found})),
+            {"columns": found[:50]},
+        )  # fmt: skip
 
 
 def _has_column(view: View, table: str, column: str) -> bool:

@@ -384,9 +384,27 @@ def side_product_failed(scene: Scene) -> None:
 
 
 @_drill
+def raw_differs(scene: Scene) -> None:
+    """Somebody deletes rows of raw."""
+    _land(scene.settings, scene.folder, "deleted", list(_orders("deleted", 5)))
+    _run(scene)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+    _change(scene, f"delete from raw.orders where batch_id = {scene.values['BATCH']} and row_number > 1")
+
+
+@_drill
+def marts_changed(scene: Scene) -> None:
+    """Somebody drops a column of a published table."""
+    _land(scene.settings, scene.folder, "dropped", list(_orders("dropped", 5)))
+    _run(scene)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+    _change(scene, "alter table marts.fct_orders drop column net_amount", "publisher")
+
+
+@_drill
 def condition_blind(scene: Scene) -> None:
     """Somebody takes a grant away."""
-    _change(scene, "revoke select on ops.batches from oncall")
+    _change(scene, f"revoke select on ops.batches from {warehouse.role_name('oncall', scene.settings)}")
 
 
 @_drill

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from customer360 import warehouse
 from customer360.errors import ConfigurationError, Customer360Error, WarehouseUnavailableError
+from customer360.front_door import ledger
 from customer360.oncall import alerts, freshness, incidents
 from customer360.oncall.airflow_conditions import look_or_say_why
 from customer360.oncall.conditions import Finding, View, blind, look
@@ -50,6 +51,7 @@ def look_once(settings: Settings) -> Look:
     findings += look_or_say_why(settings)
     with warehouse.connect("owner", settings, autocommit=True, application_name="customer360 monitor") as connection:
         changes = incidents.synchronise(connection, findings)
+        ledger.note_raw_counts(connection)
         freshness.measure(connection, settings)
         sent: dict[str, int] = {}
         with aside(settings, "alerts"):

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 
 from customer360 import wake, warehouse
 from customer360.contract.feeds import FEEDS
+from customer360.front_door import quarantine
 from customer360.front_door.late_records import history_starts_on
 from customer360.oncall import airflow_conditions, conditions, freshness, incidents
 from customer360.settings import Settings
@@ -39,6 +40,8 @@ class Status:
     dirty: dict[str, int] = field(default_factory=dict)
     troubled: list[Row] = field(default_factory=list)
     """Batches that failed, were refused without a successor, or are held."""
+    quarantined: list[Row] = field(default_factory=list)
+    """Open rows in quarantine per feed, with the commonest reasons."""
     runs: list[Row] = field(default_factory=list)
     publications: list[Row] = field(default_factory=list)
     readers: list[Row] = field(default_factory=list)
@@ -74,6 +77,10 @@ def status(settings: Settings) -> Status:
         seen = conditions.look(conditions.View(connection, settings)) + airflow_conditions.look_or_say_why(settings)
         opened = {row["dedupe_key"]: row for row in incidents.open_incidents(connection)}
         muted = {row[0] for row in connection.execute("select dedupe_key from ops.incident_mutes").fetchall()}
+        found.quarantined = [
+            {"feed": feed, "rows": rows, "reasons": told}
+            for feed, (rows, told) in quarantine.commonest_reasons(connection).items()
+        ]
         found.freshness = freshness.error_budget(connection)
     rank = {"critical": 0, "warning": 1, "info": 2}
     found.incidents = [
@@ -85,6 +92,7 @@ def status(settings: Settings) -> Status:
             "summary": one.summary,
             "runbook": f"docs/{one.runbook}",
             "command": one.command,
+            "command_label": one.command_label,
             "tables": list(one.tables),
         }
         for one in sorted(seen, key=lambda one: rank[one.severity])

@@ -146,8 +146,8 @@ def _batch_step(row: Row) -> str:
         "refused": "Have the producer correct the file and land it again: `c360 land "
         + (f"--source {str(row['source']).partition('@')[0]}" if row["source"] else str(row["feed"]))
         + " FILE`.",
-        "failed": f"`c360 replay --batch {row['batch_id']}`, or wait: every run tries it again.",
-        "held": f"`c360 unhold {row['batch_id']}` takes it back in.",
+        "failed": f"`c360 replay --batch {row['batch_id']} --because 'the cause is gone'`; every run tries it again.",
+        "held": f"`c360 unhold {row['batch_id']} --because 'it was not the cause'` takes it back in, then `c360 run`.",
         "landed": "`c360 run`",
         "loaded": "`c360 run`",
     }.get(row["state"], f"`c360 quarantine list --batch {row['batch_id']}`" if row["quarantined_rows"] else "")
@@ -158,7 +158,13 @@ def _landed(row: Row) -> Event:
     how = " as history" if row["is_history"] else ""
     how += f", released from the quarantine of batch {row['released_from']}" if row["released_from"] else ""
     warning = f"; {row['warning']}" if row.get("warning") else ""
-    return Event(row["landed_at"], f"landed{how}: {row['landed_rows']:,} rows, {size}{warning}", bool(warning))
+    if unknown := row.get("unknown_fields"):
+        warning += "; unknown fields: " + ", ".join(
+            f"{name} ({count:,} rows)" for name, count in sorted(unknown.items())
+        )
+    return Event(
+        row["landed_at"], f"landed{how}: {row['landed_rows']:,} rows, {size}{warning}", bool(row.get("warning"))
+    )
 
 
 def _converted(connection: Connection, batch_id: int) -> list[Event]:

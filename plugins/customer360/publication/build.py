@@ -18,14 +18,16 @@ import psycopg
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.errors import Customer360Error
+from customer360.front_door import ledger, replay
 from customer360.kill_points import reach
 from customer360.models.fingerprint import live_fingerprint, rates_fingerprint
 from customer360.models.runner import ModelsFailedError
 from customer360.progress import Progress, Silent
-from customer360.publication import isolation
+from customer360.publication import isolation, published_layout
 from customer360.publication.publication_gates import check_candidate, check_marts, check_unchecked
 from customer360.publication.publish import Change, Kind, Publication, PublishedTable, publish
 from customer360.settings import Settings
+from customer360.terminal import counted
 from customer360.warehouse import Connection, dirty, scalar
 from customer360.warehouse.run_log import GateBlockedError, Run, recorded
 
@@ -74,7 +76,7 @@ class RunSummary:
     def __str__(self) -> str:
         if self.state == "idle":
             return f"run {self.run_id}: nothing to do"
-        what = f"daily tables of {self.as_of_on}" if self.kind == "daily" else f"{self.batch_count} batches"
+        what = f"daily tables of {self.as_of_on}" if self.kind == "daily" else counted(self.batch_count, "batch")
         changes = ", ".join(f"{name} {change}" for name, change in sorted(self.tables.items())) or "no row differs"
         took = f" in {self.seconds['published']:.1f} s" if "published" in self.seconds else ""
         return f"run {self.run_id}: {what} published as publication {self.publication_id}{took}: {changes}"
@@ -120,7 +122,9 @@ def build(settings: Settings, trigger: str, progress: Progress | None = None, fu
             return RunSummary.of(run)
         run.mark("claimed")
         reach("build.claimed")
-        progress.note(f"{work.batch_count} batches, {work.dirty_count} keys" + (", all tables" * work.is_whole))
+        progress.note(
+            f"{counted(work.batch_count, 'batch')}, {counted(work.dirty_count, 'key')}" + ", all tables" * work.is_whole
+        )
         try:
             publication = _build_and_publish(settings, run, work, fingerprint, progress)
         except (ModelsFailedError, GateBlockedError, psycopg.Error) as error:
@@ -210,7 +214,8 @@ def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool 
             [run.run_id],
         ).fetchall()
         visible = scalar(connection, "select exists (select from ops.visible_batches)")
-        is_whole = is_whole and (visible or full_refresh)
+        is_whole = (is_whole or bool(published_layout.changed(connection))) and (visible or full_refresh)
+        _insist_on_raw(run, is_whole=is_whole)
         if is_whole:
             connection.execute("delete from ops.live_build")
         else:
@@ -227,6 +232,27 @@ def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool 
         )
     run.count(batches=work.batch_count, dirty=work.dirty_count)
     return work
+
+
+MISSING_FROM_RAW = "Raw lacks rows that the ledger says were loaded"
+
+
+def _insist_on_raw(run: Run, *, is_whole: bool) -> None:
+    """A build never publishes fewer records than were loaded: not when rows of raw were lost (decision 0029).
+
+    A whole build reads every batch, any other what is not published yet.
+
+    Raises:
+        GateBlockedError: rows are missing. Nothing was claimed, and what is published stays.
+    """
+    missing = ledger.missing_from_raw(run.lock, only_unpublished=not is_whole)
+    if not missing:
+        return
+    shown = "; ".join(map(str, missing[:3])) + (f"; and {len(missing) - 3} more batches" * (len(missing) > 3))
+    raise GateBlockedError(
+        f"{MISSING_FROM_RAW}, so nothing was built and what is published stays. {shown}.",
+        f"{replay.bring_back(missing[0].batch_id)} brings them back, then `c360 run`.",
+    )
 
 
 def _outweighs_the_published(connection: Connection) -> bool:

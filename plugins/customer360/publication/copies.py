@@ -6,6 +6,7 @@ Keys are read from today's map, so that a customer has the same key in every cop
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from psycopg import sql
 from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.front_door.late_records import history_starts_on
+from customer360.models.fingerprint import PROJECT
 from customer360.progress import Progress
 from customer360.publication.build import RunSummary, published_tables, stepping
 from customer360.publication.publish import Change, PublishedTable
@@ -88,6 +90,7 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
     Raises:
         Customer360Error: raw has let go of what was known then.
     """
+    insist_on_parameters(day)
     _insist_on_history(settings, day)
     schema, prefix = f"asof_{day:%Y%m%d}", f"making_{day:%Y%m%d}"
     known_until = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(settings.business_timezone))
@@ -116,6 +119,25 @@ def build_as_of(settings: Settings, day: date, *, trigger: str, progress: Progre
         summary = RunSummary.of(run)
         summary.tables = counts
         return summary
+
+
+def insist_on_parameters(day: date) -> None:
+    """Nothing, if every parameter of loyalty has a value on that day.
+
+    Raises:
+        Customer360Error: the day is before the first values.
+    """
+    starts: dict[str, date] = {}
+    with (PROJECT / "seeds" / "loyalty_parameters.csv").open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            since = date.fromisoformat(row["valid_from"])
+            starts[row["parameter"]] = min(since, starts.get(row["parameter"], since))
+    first = max(starts.values())
+    if day < first:
+        raise Customer360Error(
+            f"{day} is before {first}, when the loyalty parameters begin: there are no rules for that day.",
+            f"Name a day from {first} on, or add rows with an earlier valid_from to seeds/loyalty_parameters.csv.",
+        )
 
 
 def _insist_on_history(settings: Settings, day: date) -> None:

@@ -22,7 +22,7 @@ from customer360.errors import Customer360Error
 from customer360.front_door import ledger
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
-from customer360.publication import control_totals, restatements
+from customer360.publication import control_totals, published_layout, restatements
 from customer360.settings import Settings
 from customer360.warehouse import Connection, dirty, query
 from customer360.warehouse.run_log import RunFencedError
@@ -168,6 +168,7 @@ def publish(
             transaction.write(table)
             progress.step(table.name)
             reach("publish.writing")
+        published_layout.record(connection, transaction.rebuilt())
         batch_ids = () if kind == "daily" else _end_of_the_work(connection, publication_id, run_id, fingerprint, rates)
         changed = {str(table): change for table, change in transaction.changes.items() if change}
         connection.execute(
@@ -269,6 +270,10 @@ class _Transaction:
             and table not in self._only_vanished
             and (present != self.built(table).columns)
         )
+
+    def rebuilt(self) -> list[tuple[str, str]]:
+        """Schema and name of the tables that have candidate's columns now."""
+        return [(table.schema, table.name) for table in self.changes if table not in self._only_vanished]
 
     def published(self, table: PublishedTable) -> Layout:
         """The present layout of the table in marts; without columns if it does not exist yet."""

@@ -13,9 +13,9 @@ from decimal import Decimal
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, Feed
-from customer360.front_door import ledger
+from customer360.front_door import ledger, replay
 from customer360.progress import Progress, Silent
-from customer360.publication import control_totals
+from customer360.publication import control_totals, published_layout
 from customer360.publication.build import published_tables
 from customer360.publication.copies import build_copy, drop_copy
 from customer360.publication.daily import JOURNALS
@@ -96,6 +96,11 @@ def _recount(settings: Settings, progress: Progress) -> Report:
         report.checks.append(_ledger(connection))
         pending = _pending(connection)
         report.checks += pending
+        if changed := published_layout.changed(connection):
+            report.checks.append(
+                Check("marts have the columns of their publication", False, "", changed, "`c360 run`, then this again")
+            )
+            return report  # what is compared below needs the columns
         if not scalar(connection, "select exists (select from ops.live_build)"):
             return report  # nothing is published, or a whole build is due: there is nothing to compare with
         progress.stage("ids", len(FEEDS))
@@ -139,7 +144,7 @@ def _ledger(connection: Connection) -> Check:
         not imbalances,
         f"{batches:,} batches",
         [str(imbalance) for imbalance in imbalances],
-        f"`c360 why {imbalances[0].batch_id}`" if imbalances else "",
+        f"{replay.bring_back(imbalances[0].batch_id)}, then `c360 run` and this again" if imbalances else "",
     )
 
 

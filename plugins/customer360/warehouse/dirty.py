@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from customer360.contract.feeds import FEEDS, Feed
-from customer360.warehouse import Connection, query
+from customer360.settings import Settings
+from customer360.warehouse import Connection, connect, query
 
 KEY_TYPES = {feed.scope: "text" for feed in FEEDS.values()} | {"customer": "bigint", "day": "date"}
 """Scope -> the type that its keys, text in ``ops.dirty``, have in the tables."""
@@ -39,6 +40,19 @@ def mark(connection: Connection, scope: str, keys: str, parameters: Any) -> None
         ),
         parameters,
     )
+
+
+def mark_staged(settings: Settings, feed: Feed, batch_id: int) -> None:
+    """Put the record keys that staging has of a batch into ``ops.dirty``: raw may have lost them. Commits by itself."""
+    with connect("transformer", settings) as connection:
+        found = connection.execute("select to_regclass(%s)", [f"staging.{feed.staged}"]).fetchone()
+        if found and found[0]:
+            mark(
+                connection,
+                feed.scope,
+                f"select distinct {feed.key} from staging.{feed.staged} where batch_id = %s",
+                [batch_id],
+            )
 
 
 def analyze(connection: Connection) -> None:

@@ -153,11 +153,13 @@ def hold_token(connection: Connection, token: int, name: str = WRITER) -> bool:
 
 # ---- taking and keeping ---------------------------------------------------------------------------------------------
 
+_SAYS_AFTER_SECONDS = 2
 _IS_FREE = "released_at is not null or heartbeat_at < clock_timestamp() - make_interval(secs => lease_seconds)"
 
 
 def _acquire(settings: Settings, connection: Connection, name: str, who: str, wait_seconds: float) -> int:
     deadline = time.monotonic() + wait_seconds
+    says_at = time.monotonic() + _SAYS_AFTER_SECONDS
     while (token := _try(settings, connection, name, who)) is None:
         if time.monotonic() > deadline:
             busy = holder(connection, name) or "Another process"
@@ -165,6 +167,10 @@ def _acquire(settings: Settings, connection: Connection, name: str, who: str, wa
                 f"{busy} has held the lease {name!r} for longer than {wait_seconds:.0f} s.",
                 "Run `c360 status` to see it; this run's work stays pending and the next run does it.",
             )
+        if time.monotonic() > says_at:
+            says_at = float("inf")
+            logger.warning("Waiting for %s to finish, for up to %.0f s.", holder(connection, name) or "another process",
+                           wait_seconds)  # fmt: skip
         time.sleep(0.05)
     return token
 

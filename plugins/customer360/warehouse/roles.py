@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from customer360.contract.feeds import FEEDS
 from customer360.errors import ConfigurationError
 from customer360.settings import Settings
 from customer360.warehouse.server import (
@@ -71,6 +72,9 @@ _GRANTS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
 _NARROWED = (
     "revoke insert, update, delete on ops.leases from {loader}, {transformer}, {publisher}",
     "grant update (heartbeat_at) on ops.leases to {publisher}",
+    # On-call counts the rows of each batch, and sees nothing else of raw.
+    "grant usage on schema raw to {oncall}",
+    *(f"grant select (batch_id) on raw.{feed} to {{oncall}}" for feed in FEEDS),
 )
 
 # A log-in may change these of its own: they are what is good for it, and no promise rests on them.
