@@ -202,7 +202,7 @@ def test_an_incident_closed_by_hand_stays_closed_while_its_cause_lasts(settings:
 def test_a_blind_look_is_an_incident_and_closes_nothing(settings: Settings) -> None:
     batch(settings, state="refused", error="empty")
     look_once(settings)
-    change(settings, "revoke select on ops.batches from oncall")
+    change(settings, f"revoke select on ops.batches from {warehouse.role_name('oncall', settings)}")
     look_once(settings)
     kinds = open_kinds(settings)
     assert kinds["condition_blind"] == "warning"

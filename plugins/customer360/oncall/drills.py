@@ -339,7 +339,7 @@ def ledger_unbalanced(scene: Scene) -> None:
 @_drill
 def condition_blind(scene: Scene) -> None:
     """Somebody takes a grant away."""
-    _change(scene, "revoke select on ops.batches from oncall")
+    _change(scene, f"revoke select on ops.batches from {warehouse.role_name('oncall', scene.settings)}")
 
 
 @_drill
