@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def main() -> int:
         finally:
             embedded_server.stop(settings, immediate=True)
     per_record = [found["milliseconds_per_record"] for found in sizes.values()]
-    rises = any(later > _SAME * before for before, later in zip(per_record, per_record[1:], strict=False))
+    rises = any(later > _SAME * before for before, later in pairwise(per_record))
     missed = [size for size, found in sizes.items() if found["seconds"] > found["target_seconds"]]
     print(json.dumps({**sizes, "rises": rises, "missed": missed, "load": os.getloadavg()[0]}, indent=2))
     return int(rises or bool(missed))
