@@ -154,11 +154,8 @@ def _a_rebuild_whose_model_fails(shop: Shop, scene: Scene) -> None:
 
     def may_read(*, may: bool) -> None:
         with warehouse.connect("owner", shop.settings) as connection:
-            connection.execute(
-                "grant select on raw.support_tickets to transformer"
-                if may
-                else "revoke select on raw.support_tickets from transformer"
-            )
+            change = "grant select on raw.support_tickets to" if may else "revoke select on raw.support_tickets from"
+            connection.execute(warehouse.query(f"{change} {warehouse.role_name('transformer', shop.settings)}"))
 
     may_read(may=False)
     scene.by_hand = lambda: may_read(may=True)

@@ -46,6 +46,20 @@ def test_status_counts_the_batches_of_each_feed_and_fits_a_narrow_terminal(c360:
     assert max(map(len, output.splitlines())) <= 80
 
 
+def test_status_says_how_far_each_feed_is_behind(c360: Command, shop: Settings) -> None:
+    change(
+        shop,
+        "insert into ops.batches (feed, file_name, state, landed_at, loaded_at, landed_rows, loaded_rows)"
+        " values ('orders', 'late.csv', 'loaded', now() - interval '90 seconds', now(), 1, 1)",
+    )
+    _, output, _ = c360("status", "--json")
+    behind = {row["feed"]: row["backlog_seconds"] for row in json.loads(output)["feeds"]}
+    assert behind["orders"] >= 90
+    assert behind["web_sessions"] is None
+    _, output, _ = c360("status")
+    assert "Behind" in output
+
+
 @pytest.mark.builds
 def test_a_refused_file_ends_a_run_with_1_and_why_tells_what_to_do(c360: Command, tmp_path: Path) -> None:
     land(c360, tmp_path, "cut.jsonl", {"order_id": "o9"})

@@ -124,6 +124,11 @@ def _print_status(found: Status) -> None:
     due += ["a build of every table"] if found.is_whole_build_due else []
     due += ["today's daily tables"] if found.is_daily_due else []
     out().print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
+    behind = [
+        f"{row['feed']} {row['backlog_seconds']:,} s" for row in found.feeds if row["backlog_seconds"] is not None
+    ]
+    if behind:
+        out().print(f"Behind (age of the oldest batch that is not published): {', '.join(behind)}.")
     if found.history_starts_on:
         out().print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
     if found.troubled:

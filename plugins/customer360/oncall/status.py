@@ -105,7 +105,7 @@ def _feeds(connection: Connection, settings: Settings) -> list[Row]:
     counted = {row["feed"]: row for row in _rows(connection, _FEEDS)}
     empty = dict.fromkeys(("unfinished", "loaded", "published", "held", "failed", "refused", "quarantined_rows"), 0)
     return [
-        {"files_waiting": len(wake.waiting_files(settings, feed)), "last_landed_at": None}
+        {"files_waiting": len(wake.waiting_files(settings, feed)), "last_landed_at": None, "backlog_seconds": None}
         | empty
         | counted.get(feed, {})
         | {"feed": feed}
@@ -122,7 +122,9 @@ _FEEDS = """
         count(*) filter (where state = 'failed') as failed,
         count(*) filter (where state = 'refused') as refused,
         coalesce(sum(quarantined_rows), 0)::bigint as quarantined_rows,
-        max(landed_at) as last_landed_at
+        max(landed_at) as last_landed_at,
+        round(extract(epoch from now() - min(landed_at) filter (where state in ('landed', 'loaded'))))::bigint
+            as backlog_seconds
     from ops.batches group by feed
 """
 

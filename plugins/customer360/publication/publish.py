@@ -260,6 +260,7 @@ class _Transaction:
         self._kind = kind
         self._layouts = layouts
         self._only_vanished: set[PublishedTable] = set()
+        self._created: set[PublishedTable] = set()
 
     def changes_layout(self, table: PublishedTable) -> bool:
         """Whether a table that exists in marts gets other columns now."""
@@ -297,12 +298,13 @@ class _Transaction:
     def compare(self, table: PublishedTable) -> None:
         """Put the rows that differ into a temporary table: candidate's values, and whether they are new or gone.
 
-        Where the published table lacks a column, or has it with another type, its rows count as having NULL there.
+        Where the published table lacks a column, or has it with another type, its rows count as having NULL there. A
+        table that is published for the first time is not compared: all its rows are new, and :meth:`write` copies them.
         """
         built, published = self.built(table), self.published(table)
         if not published.columns:
             self._create(table, built)
-            published = Layout(primary_key=table.primary_key)
+            return
         if published.primary_key != table.primary_key:
             raise LayoutError(
                 f"The key of {table} is ({', '.join(published.primary_key)}); its model now says "
@@ -373,7 +375,7 @@ class _Transaction:
             "publication_id": self._publication_id,
         }
         present = set(self.published(table).columns)
-        if self._kind == "rebuild":
+        if self._kind == "rebuild" or table in self._created:
             built = self.built(table)
             control_totals.reset(
                 self._connection,
@@ -395,6 +397,8 @@ class _Transaction:
         is_rebuilt = table not in self._only_vanished
         if is_rebuilt:
             self._change_layout(table, built)
+        if table in self._created:
+            self._fill(table, built)
         change = self.changes[table]
         names = {"changes": _changes(table), "target": table.target, "key": _names(table.primary_key)}
         matches = sql.SQL(" and ").join(
@@ -413,7 +417,7 @@ class _Transaction:
                     "update {target} as m set {date} = c.{date} from {changes} as c where c.is_redated and {matches}"
                 ).format(**names, date=sql.Identifier(_DATE_OF_THE_DAY), matches=matches)
             )
-        if change.added or change.changed:
+        if (change.added or change.changed) and table not in self._created:
             self._connection.execute(
                 sql.SQL(
                     "insert into {target} ({columns}, refreshed_at) select {columns}, now() from {changes} "
@@ -464,11 +468,32 @@ class _Transaction:
         self.changes[table] = Change(*(row or ()))
 
     def _create(self, table: PublishedTable, built: Layout) -> None:
+        """Create the table, empty, without its key, and an empty comparison for those that read one."""
         columns = [sql.SQL("{} {}").format(sql.Identifier(name), _sql(kind)) for name, kind in built.columns.items()]
         self._connection.execute(
-            sql.SQL("create table {} ({}, refreshed_at timestamptz not null, primary key ({}))").format(
-                table.target, sql.SQL(", ").join(columns), _names(table.primary_key)
+            sql.SQL("create table {} ({}, refreshed_at timestamptz not null)").format(
+                table.target, sql.SQL(", ").join(columns)
             )
+        )
+        self._connection.execute(
+            sql.SQL(
+                "create temporary table {} on commit drop as"
+                " select *, true as is_added, false as is_removed, false as is_redated from {} with no data"
+            ).format(_changes(table), table.source)
+        )
+        self._created.add(table)
+        count = warehouse.scalar(self._connection, f"select count(*) from {table.source_schema}.{table.name}")
+        self.changes[table] = Change(added=count)
+
+    def _fill(self, table: PublishedTable, built: Layout) -> None:
+        """Copy all rows into the created table; its key is built once, afterwards."""
+        self._connection.execute(
+            sql.SQL("insert into {target} ({columns}, refreshed_at) select {columns}, now() from {source}").format(
+                target=table.target, columns=_names(built.columns), source=table.source
+            )
+        )
+        self._connection.execute(
+            sql.SQL("alter table {} add primary key ({})").format(table.target, _names(table.primary_key))
         )
 
     def _change_layout(self, table: PublishedTable, built: Layout) -> None:
