@@ -76,7 +76,7 @@ def test_a_fourth_feed_is_published_gated_documented_and_monitored(copy: Copy) -
     with psycopg.connect(copy.run("c360 url").strip()) as reader:
         corrected = "select order_key, reason from marts.fct_returns where return_key = 'r2'"
         assert reader.execute(corrected).fetchall() == [("o1", "wrong")]
-    listed = json.loads(copy.run("c360 quarantine list --json"))
+    listed = json.loads(copy.run("c360 quarantine list --json"))["groups"]
     assert [(group["feed"], group["field"]) for group in listed] == [("returns", "reason")]
     with psycopg.connect(copy.run("c360 url --role owner").strip()) as owner:
         owner.execute("update ops.batches set landed_at = now() - interval '5 days' where feed = 'returns'")
