@@ -68,6 +68,7 @@ def sql(
     import sys
 
     from psycopg.rows import dict_row
+    from rich.markup import escape
     from rich.table import Table
     from rich.text import Text
 

@@ -223,4 +223,4 @@ def _validations(rows: list[Any]) -> Iterator[Validation]:
     for row in rows:
         grouped.setdefault(tuple(row[:7]), []).append(Result(*row[7:]))
     for key, results in grouped.items():
-        yield Validation(*key, results=tuple(results))
+        yield Validation(*(*key, tuple(results)))
