@@ -55,6 +55,13 @@ class Settings:
         "USD",
         "ISO 4217 code that every published amount is converted to. Another one builds all tables anew.",
     )
+    parquet_timezone: str = _setting(
+        "C360_PARQUET_TIMEZONE",
+        "",
+        "IANA time zone of Parquet times that name none (INT96, timestamps without a zone). It is recorded with each "
+        "batch, and a replay uses the recorded one. Empty: such files are refused, unless Spark wrote their INT96 "
+        "times, which are UTC.",
+    )
     phone_region: str = _setting(
         "C360_PHONE_REGION", "US", "ISO 3166 region assumed for phone numbers without a country code."
     )
@@ -218,6 +225,13 @@ def load_settings(environ: dict[str, str] | None = None) -> Settings:
         raise ConfigurationError(
             f"C360_BUSINESS_TIMEZONE is {settings.business_timezone!r}, which is not an IANA time zone.",
             "Set it to a name such as Europe/Berlin, or unset it for UTC.",
+        ) from error
+    try:
+        ZoneInfo(settings.parquet_timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ConfigurationError(
+            f"C360_PARQUET_TIMEZONE is {settings.parquet_timezone!r}, which is not an IANA time zone.",
+            "Set it to a name such as UTC or Europe/Berlin, or unset it.",
         ) from error
     if len(settings.reporting_currency) != 3 or not settings.reporting_currency.isalpha():
         raise ConfigurationError(

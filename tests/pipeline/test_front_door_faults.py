@@ -376,6 +376,8 @@ def test_a_loader_whose_token_is_void_is_fenced_at_the_commit(settings: Settings
             with pytest.raises(ledger.FencedError):
                 ledger.beat(control, 1, token)
             with pytest.raises(ledger.FencedError):
-                ledger.finish(slow, 1, token, ledger.Counts(), reading={}, unknown_fields={}, gated_at=None)
+                ledger.finish(
+                    slow, 1, token, ledger.Counts(), reading={}, unknown_fields={}, unusable_fields={}, gated_at=None
+                )
             slow.rollback()
     assert_loaded_once(settings)

@@ -1,0 +1,17 @@
+"""Count the fields that cost a record nothing but themselves."""
+
+from alembic import op
+
+revision = "0140"
+down_revision = "0080"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("alter table ops.batches add column unusable_fields jsonb not null default '{}'")
+    op.execute(
+        "comment on column ops.batches.unusable_fields is 'Loaded rows whose value of a field could not be used, by "
+        "field and rule: {\"country\": {\"choice\": 12}}. The column is null there, and raw keeps the value as it came "
+        "in extra.unusable.'"
+    )
