@@ -254,4 +254,3 @@ def _element_within_limits(field: Field, element: Field) -> list[BatchExpectatio
             )
         )
     return found
-

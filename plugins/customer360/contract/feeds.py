@@ -28,7 +28,6 @@ FeedName = Literal["orders", "web_sessions", "support_tickets"]
 INDEXED_TEXT_LIMIT = 512
 
 
-
 @dataclass(frozen=True)
 class Limits:
     """What a number or a time may be: what the narrowest column, sum, product and rounding behind the door can hold.

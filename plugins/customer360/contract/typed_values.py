@@ -563,7 +563,7 @@ def _tidy(of: Field, values: pa.ListArray, problems: Problems, faults: _Faults) 
         if pc.any(zero).as_py():
             keep &= ~zero.to_numpy(zero_copy_only=False)
             faults.mended[f"{of.name}[].{of.counted}", "zero"] = set(faults.parents[~keep].tolist())
-    if of.once_by and len(elements) > len(values) - values.null_count:
+    if of.once_by and len(values) and int(np.diff(faults.offsets).max()) > 1:
         keep &= _first_of_each(of, elements, faults)
     if not keep.all():
         places = np.flatnonzero(keep)
