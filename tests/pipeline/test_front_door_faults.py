@@ -170,7 +170,7 @@ def test_a_loader_killed_at_any_point_leaves_all_or_nothing(settings: Settings, 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("point", [name for name in kill_points.POINTS if name.startswith("release.")])
 def test_a_release_killed_at_any_point_leaves_all_or_nothing(settings: Settings, point: str) -> None:
-    ingest_one(settings, "orders", "a.jsonl", jsonl([order(1, delivered_at="2026-02-01T00:00:00Z")]))
+    ingest_one(settings, "orders", "a.jsonl", jsonl([order(1, updated_at="2026-02-01T00:00:00Z")]))
 
     def release() -> quarantine.ReleaseOutcome:
         return quarantine.release(settings, who="Dana", why="drill", selection=Selection(batch_id=1))

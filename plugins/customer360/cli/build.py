@@ -111,6 +111,11 @@ def _print_status(found: Status) -> None:
     out().print(f"Due: {', '.join(due) or 'nothing'}." + (f" At work: {found.writer}." if found.writer else ""))
     if found.history_starts_on:
         out().print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
+    if found.unusable:
+        lost = _table("feed", "field", "rule", "rows loaded without it (7 days)", "last batch")
+        for row in found.unusable:
+            lost.add_row(row["feed"], row["field"], row["rule"], f"{row['row_count']:,}", str(row["last_batch_id"]))
+        out().print(lost)
     if found.troubled:
         table = _table("batch", "feed", "file", "state", "why", title="batches aside")
         for row in found.troubled:

@@ -85,7 +85,10 @@ def _as_text(value: Any) -> str:
 
 
 # What JSON may say and PostgreSQL's jsonb cannot hold: NUL, lone surrogates, numbers beyond numeric's range.
-_BEYOND_JSONB = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]|[eE][+-]?0*[1-9][0-9]{3}|[0-9]{1000}")
+_BEYOND_JSONB = re.compile(
+    rb"\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+    rb"|[eE][+-]?0*[1-9][0-9]{3}|[0-9]{1000}"
+)
 
 
 def storable(raw: bytes) -> str:

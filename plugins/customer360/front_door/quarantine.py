@@ -451,7 +451,7 @@ def _let_in(
     assert batch is not None  # noqa: S101 - a quarantined row refers to its batch
     chunk.row_numbers = np.array([one.row_number for one in rows], np.int64)
     gate = LandingGate(chunk.feed, batch.landed_at)
-    judged = gate.check(chunk)
+    judged = gate.check(chunk, waived)
     chunk, reasons = judged.chunk, judged.reasons
     bad = {
         place: kept

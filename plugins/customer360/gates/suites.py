@@ -275,7 +275,9 @@ class Judged:
 class _Findings:
     """What is known of a chunk while it is being judged; rows count within the whole chunk."""
 
-    def __init__(self) -> None:
+    def __init__(self, waived: frozenset[str]) -> None:
+        self._waived = waived
+        self._accepted: set[int] = set()
         self.aside: set[int] = set()
         self.taken: dict[tuple[str, str], set[int]] = {}
         self.examples: dict[str, str] = {}
@@ -293,7 +295,7 @@ class _Findings:
         """Note the rows of a part that break a rule; returns the fields that they lose by it."""
         whole = rows[broken].tolist()
         if not expectation.costs:
-            self.aside.update(whole)
+            (self._accepted if expectation.rule in self._waived else self.aside).update(whole)
         for row, place in zip(whole, broken, strict=True):
             self._broken.setdefault(row, []).append((expectation, part, place))
         for name in expectation.costs:
@@ -308,7 +310,7 @@ class _Findings:
                 Reason(expectation.rule, expectation.subject, expectation.explain(part, place))
                 for expectation, part, place in self._broken[row]
             ]
-            for row in sorted(self.aside)
+            for row in sorted(self.aside | self._accepted)
         }
 
 
@@ -334,8 +336,11 @@ class LandingGate:
         self._tallies = [_Tally(expectation) for expectation in self._suite.expectations]
         self._checked = 0
 
-    def check(self, chunk: Chunk) -> Judged:
+    def check(self, chunk: Chunk, waived: frozenset[str] = frozenset()) -> Judged:
         """Judge a chunk: which rows step aside, which fields others lose, and what is left to be loaded.
+
+        Args:
+            waived: rules that a person has set aside: rows that break them have reasons, and are loaded all the same.
 
         What is left of a record without a field is judged again: it must hold by itself.
 
@@ -343,7 +348,7 @@ class LandingGate:
             GateCrashedError: an expectation could not be evaluated.
         """
         self._checked += len(chunk)
-        found = _Findings()
+        found = _Findings(waived)
         rows = np.arange(len(chunk))
         left = chunk
         while len(rows):
