@@ -170,7 +170,7 @@ def small(**columns: pa.Array) -> dict[str, pa.Array]:
 
 def test_times_without_a_zone_are_refused_until_somebody_names_it() -> None:
     content = parquet(small())
-    with pytest.raises(UnreadableFileError, match="updated_at, ordered_at have no time zone.*C360_PARQUET_TIMEZONE"):
+    with pytest.raises(UnreadableFileError, match=r"updated_at, ordered_at have no time zone.*C360_PARQUET_TIMEZONE"):
         read("parquet", content)
     chunk = read("parquet", content, parquet_timezone="America/New_York")
     assert chunk.columns["ordered_at"].to_pylist() == [datetime(2026, 3, 1, 5, tzinfo=UTC)]

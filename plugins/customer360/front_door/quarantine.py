@@ -33,9 +33,9 @@ from customer360.kill_points import reach
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
-WAIVABLE = frozenset({"plausible_time", "order_of_times", "duration", "sum", "maximum"})
+WAIVABLE = frozenset({"plausible_time", "order_of_times", "duration"})
 """Rules that a person may set aside for a row with "accept as is": what they forbid is odd, but can be stored and
-computed with. A value that cannot be read, or is missing, nobody can accept."""
+computed with. A value that cannot be read, or is missing, nobody can accept; nor amounts that a later gate refuses."""
 
 ID_COLUMN, REASONS_COLUMN, RECORD_COLUMN = "quarantine_id", "reasons", "record_as_it_came"
 _OWN_COLUMNS = frozenset({ID_COLUMN, REASONS_COLUMN, RECORD_COLUMN})
@@ -456,7 +456,7 @@ def _let_in(
     bad = {
         place: kept
         for place, found in reasons.items()
-        if (kept := [reason for reason in found if reason.rule not in waived])
+        if place in judged.aside and (kept := [reason for reason in found if reason.rule not in waived])
     }
     for place, found in bad.items():
         outcome.still_bad[rows[place].quarantine_id] = found
@@ -468,7 +468,7 @@ def _let_in(
     good = [place for place in range(len(rows)) if place not in bad]
     if not good:
         return
-    set_aside = Counter(reason.rule for place in good for reason in reasons.get(place, ()))
+    set_aside = Counter(reason.rule for place in good for reason in reasons.get(place, ()) if reason.rule in waived)
     warning = ", ".join(f"{rule} waived for {count:,} rows by {who}" for rule, count in sorted(set_aside.items()))
     batch_id = _release_batch(connection, batch, len(good), judged, warning)
     load.copy_csv(connection, f"raw.{chunk.feed.name}", chunk.feed.raw_columns, csv_of(chunk, batch_id, np.array(good)))

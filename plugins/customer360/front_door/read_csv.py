@@ -35,9 +35,7 @@ def open_csv(feed: Feed, text: TextBlocks) -> Source:
     delimiter, header = _find_header(feed, text)
     if len(header) > MAX_COLUMNS:
         raise UnreadableFileError(f"it has {len(header):,} columns; more than {MAX_COLUMNS:,} are not read")
-    twice = sorted({name for name in header if header.count(name) > 1 and name})
-    if twice:
-        raise UnreadableFileError(f"its header names a column twice: {', '.join(twice)[:200]}")
+    _insist_on_names(header)
     header = [name or f"column {place}" for place, name in enumerate(header, 1)]
     return Source(feed, Reading("csv", delimiter, header), Csv(feed, delimiter, header).chunks(text), lambda: 0)
 
@@ -66,7 +64,14 @@ def _find_header(feed: Feed, text: TextBlocks) -> tuple[str, list[str]]:
             return delimiter, names
         if not best or _known(feed, names) > _known(feed, best):
             best = names
+    _insist_on_names(best)
     raise UnreadableFileError(missing_columns([name for name in feed.required if name not in best], best))
+
+
+def _insist_on_names(header: list[str]) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1 and name})
+    if twice:
+        raise UnreadableFileError(f"its header names a column twice: {', '.join(twice)[:200]}")
 
 
 def _header(feed: Feed, line: str, delimiters: str) -> tuple[str, list[str]]:

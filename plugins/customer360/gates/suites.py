@@ -265,7 +265,9 @@ class Judged:
     chunk: Chunk
     """What may be loaded: values that cannot be used are taken out of their columns, and kept in ``extra``."""
     reasons: dict[int, list[Reason]]
-    """The rows that must step aside, each with all its reasons in the order of the suite."""
+    """The rows that step aside or would have without a waiver, each with all its reasons in the order of the suite."""
+    aside: frozenset[int]
+    """The rows that must step aside."""
     unusable: dict[str, dict[str, int]]
     """Field -> rule -> rows that are loaded without it."""
     examples: dict[str, str]
@@ -363,7 +365,7 @@ class LandingGate:
             if loaded:
                 unusable.setdefault(name, {})[rule] = len(loaded)
                 kept.setdefault(name.partition("[")[0], set()).update(loaded)
-        return Judged(left.keeping(kept), found.reasons(), unusable, found.examples)
+        return Judged(left.keeping(kept), found.reasons(), frozenset(found.aside), unusable, found.examples)
 
     def _validate(self, part: Chunk, rows: np.ndarray, found: _Findings) -> dict[str, set[int]]:
         """Judge some rows of a chunk; returns the fields that they lose."""
