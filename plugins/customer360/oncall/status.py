@@ -37,6 +37,8 @@ class Status:
     """What was known before this day has left raw and is frozen; null: raw has all."""
     feeds: list[Row] = field(default_factory=list)
     dirty: dict[str, int] = field(default_factory=dict)
+    unusable: list[Row] = field(default_factory=list)
+    """Optional fields that cost themselves: rows of the last seven days that were loaded without one, by rule."""
     troubled: list[Row] = field(default_factory=list)
     """Batches that failed, were refused without a successor, or are held."""
     runs: list[Row] = field(default_factory=list)
@@ -65,6 +67,7 @@ def status(settings: Settings) -> Status:
             history_starts_on=history_starts_on(connection),
             feeds=_feeds(connection, settings),
             dirty=dict(connection.execute("select scope, count(*) from ops.dirty group by scope").fetchall()),
+            unusable=_rows(connection, _UNUSABLE),
             troubled=_rows(connection, _TROUBLED),
             runs=_rows(connection, _RUNS),
             publications=_rows(connection, _PUBLICATIONS),
@@ -116,6 +119,16 @@ _FEEDS = """
         coalesce(sum(quarantined_rows), 0)::bigint as quarantined_rows,
         max(landed_at) as last_landed_at
     from ops.batches group by feed
+"""
+
+_UNUSABLE = """
+    select b.feed, f.key as field, r.key as rule, sum(r.value::bigint)::bigint as row_count,
+        max(b.batch_id) as last_batch_id
+    from ops.batches as b
+    cross join jsonb_each(b.unusable_fields) as f
+    cross join jsonb_each_text(f.value) as r
+    where b.landed_at > now() - interval '7 days' and b.unusable_fields <> '{}'
+    group by b.feed, f.key, r.key order by row_count desc, b.feed, f.key, r.key limit 20
 """
 
 _TROUBLED = """
