@@ -72,14 +72,14 @@ def _choice(random: np.random.Generator, choices: tuple[str, ...], count: int) -
 def _as_text(table: pa.Table, *, quoted: bool) -> pa.Table:
     """Every column as the text of its JSON value (strings quoted if asked)."""
     from customer360.contract.feeds import ORDERS
-    from customer360.contract.records import conform
+    from customer360.contract.typed_values import conform
     from customer360.front_door.rows_to_copy import json_of_array
 
     columns = {}
     for name in table.column_names:
         values = table.column(name).combine_chunks()
         if name == "items":
-            text = json_of_array(ORDERS.by_name["items"], conform(ORDERS.by_name["items"], values)[0])
+            text = json_of_array(ORDERS.by_name["items"], conform(ORDERS.by_name["items"], values).values)
         elif pa.types.is_timestamp(values.type):
             text = pc.replace_substring(values.cast(pa.timestamp("s")).cast(pa.string()), " ", "T")
             text = pc.binary_join_element_wise('"' if quoted else "", text, 'Z"' if quoted else "Z", "")

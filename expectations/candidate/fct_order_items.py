@@ -16,7 +16,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
         name="candidate.fct_order_items",
         expectations=[
             one_row_per("order_key", "line_number", among=among),
-            filled("sku", "ordered_on", key="order_key", among=among),
+            filled("ordered_on", key="order_key", among=among),
             no_row(
                 f"""
                 select orders.order_key as key, orders.batch_id from ({touched}) as orders
@@ -40,7 +40,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 f"""
                 select order_key as key, batch_id from {{batch}} as built where {among} and (
                     quantity <= 0 or returned_quantity < 0 or returned_quantity > quantity
-                    or kept_quantity < 0 or kept_quantity > quantity or kept_amount < 0 or unit_price < 0)
+                    or kept_quantity < 0 or kept_quantity > quantity or kept_amount < 0)
                 """,
                 description="quantities and amounts are possible",
                 notes="Favourite brands, returns and margins are computed from these.",

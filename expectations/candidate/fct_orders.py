@@ -5,7 +5,7 @@ from __future__ import annotations
 from great_expectations import ExpectationSuite
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from customer360.contract.feeds import ORDERS
+from customer360.contract.feeds import ORDERS, REFUND_TOLERANCE, REFUND_TOLERANCE_SHARE
 from expectations.candidate import changed, every_fact, filled, no_row
 
 
@@ -44,7 +44,9 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 f"""
                 select order_key as key, batch_id from {{batch}} as built where {among} and (
                     total_amount < 0 or discount_amount < 0 or tax_amount < 0 or shipping_amount < 0
-                    or refunded_amount < 0 or original_refunded_amount > original_total_amount or item_count < 1)
+                    or refunded_amount < 0 or refunded_amount > total_amount or net_amount < 0 or item_count < 1
+                    or original_refunded_amount > original_total_amount
+                        + greatest({REFUND_TOLERANCE}, {REFUND_TOLERANCE_SHARE} * original_total_amount))
                 """,
                 description="no amount is negative, and no more is refunded than was charged",
                 notes="The landing gate refuses such records, so that here it is a model that errs.",

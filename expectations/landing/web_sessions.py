@@ -5,14 +5,8 @@ from __future__ import annotations
 from great_expectations import ExpectationSuite
 
 from customer360.contract.feeds import WEB_SESSIONS
-from customer360.gates.row_rules import (
-    ExpectAtLeast,
-    ExpectNotBefore,
-    ExpectPlausibleTime,
-    ExpectSecondsWithin,
-    ExpectWithinHours,
-)
-from expectations.landing import every_field
+from customer360.gates.row_rules import ExpectNotBefore, ExpectSecondsWithin, ExpectWithinHours
+from expectations.landing import costing, every_field
 
 
 def suite() -> ExpectationSuite:
@@ -34,29 +28,13 @@ def suite() -> ExpectationSuite:
                 description="a session lasts at most 24 hours",
                 notes="A longer one is a tab left open or a bot, and would outweigh every real visit.",
             ),
-            *(
-                ExpectPlausibleTime(
-                    column=column,
-                    days_ahead=1,
-                    description=f"{column} lies between 1995 and the landing",
-                    notes="A time in 2999 would win over every later version for ever; one of 1970 is an unset clock.",
-                )
-                for column in ("updated_at", "started_at", "ended_at")
-            ),
-            *(
-                ExpectAtLeast(
-                    column=column, minimum=0, description=f"{column} is not negative", notes="A count starts at 0."
-                )
-                for column in (
-                    "page_views", "product_views", "searches", "add_to_carts", "checkouts_started", "engaged_seconds",
-                )
-            ),
             ExpectSecondsWithin(
                 column="engaged_seconds",
                 start="started_at",
                 end="ended_at",
                 description="engaged_seconds is at most the length of the session",
-                notes="Nobody is engaged for longer than they are there; the unit is wrong (milliseconds?).",
+                notes="A visitor is not engaged for longer than they are there; the unit is wrong (milliseconds?).",
+                **costing("engaged_seconds"),
             ),
         ],
-    )  # fmt: skip
+    )

@@ -137,6 +137,13 @@ class Zone(Rule):
         return value
 
 
+class ZoneOrNone(Zone):
+    """An IANA time zone, or none."""
+
+    allowed = "empty, or the name of an IANA time zone, such as Europe/Berlin"
+    or_empty = True
+
+
 class Matching(Rule):
     """A text of one form."""
 

@@ -34,6 +34,7 @@ from customer360.setting_rules import (
     Whole,
     YesNo,
     Zone,
+    ZoneOrNone,
     domains,
     mail_addresses,
     nearest,
@@ -129,6 +130,12 @@ class Settings(BaseSettings):
     reporting_currency: Annotated[str, _CURRENCY] = _setting(
         "USD",
         "ISO 4217 code that every published amount is converted to. A change rebuilds all tables.",
+    )
+    parquet_timezone: Annotated[str, ZoneOrNone()] = _setting(
+        "",
+        "IANA time zone of Parquet times that name none (INT96, timestamps without a zone). It is recorded with each "
+        "batch, and a replay uses the recorded one. Empty: such files are refused, unless Spark wrote their INT96 "
+        "times, which are UTC.",
     )
     phone_region: Annotated[str, _REGION] = _setting(
         "US", "ISO 3166 region assumed for phone numbers without a country code."

@@ -17,23 +17,28 @@ from tests.pipeline.front_door import ABSENT, MAKERS, Record, order, session, ti
 LANDED_AT = datetime(2026, 3, 10, tzinfo=UTC)
 
 
-def judged(feed: str, records: list[Record]) -> list[list[suites.Reason]]:
-    """Why the gate refuses each of some records."""
+def judged(feed: str, records: list[Record]) -> suites.Judged:
+    """What the gate says of some records."""
     chunk = read_again(FEEDS[feed], {"format": "jsonl"}, [json.dumps(record) for record in records])
-    reasons = suites.LandingGate(FEEDS[feed], LANDED_AT).check(chunk)
-    return [reasons.get(row, []) for row in range(len(records))]
+    return suites.LandingGate(FEEDS[feed], LANDED_AT).check(chunk)
 
 
 def messages(feed: str, record: Record) -> list[str]:
     """Why the gate refuses a record."""
-    return [reason.message for reason in judged(feed, [record])[0]]
+    return [reason.message for reason in judged(feed, [record]).reasons.get(0, ())]
 
 
 @cache
-def judgements(feed: str) -> dict[str, list[suites.Reason]]:
-    """The reasons of every bad and good record of a feed, judged in one chunk."""
-    records: list[Any] = [case[1] for case in [*BAD, *GOOD] if case[0] == feed]
-    return dict(zip(map(repr, records), judged(feed, records), strict=True))
+def judgements(feed: str) -> tuple[dict[str, int], suites.Judged]:
+    """Every bad, costly and good record of a feed, judged in one chunk: the row of each, and what was found."""
+    records: list[Any] = [case[1] for case in [*BAD, *COSTS, *GOOD] if case[0] == feed]
+    return {repr(record): row for row, record in enumerate(records)}, judged(feed, records)
+
+
+def reasons_of(feed: str, record: Record) -> list[suites.Reason]:
+    """The reasons of one of them."""
+    rows, found = judgements(feed)
+    return found.reasons.get(rows[repr(record)], [])
 
 
 def item(**fields: Any) -> list[Record]:
@@ -49,16 +54,15 @@ BAD: list[tuple[str, Record, str]] = [
     ("orders", order(order_id=""), "order_id is missing"),
     ("orders", order(order_id=None), "order_id is missing"),
     ("orders", order(order_id="x" * 129), "order_id has 129 characters, at most 128 are allowed"),
-    ("orders", order(order_id=17), "order_id is a number, text was expected"),
     ("orders", order(order_id="a\x00b"), "order_id holds a NUL character"),
     ("orders", order(updated_at=ABSENT), "updated_at is missing"),
     ("orders", order(updated_at="2026-02-28T10:00:00Z"),
      "updated_at is before ordered_at: 2026-02-28T10:00:00Z < 2026-03-01T09:00:00Z"),
     ("orders", order(ordered_at="2026-03-01T10:00:00"), "ordered_at has no time zone offset: 2026-03-01T10:00:00"),
-    ("orders", order(ordered_at="2026-03-01"), "ordered_at has no time zone offset: 2026-03-01"),
+    ("orders", order(ordered_at="2026-03-01"), "ordered_at is a date without a time of day and an offset: 2026-03-01"),
     ("orders", order(ordered_at="yesterday"), "ordered_at is not an ISO 8601 time with an offset: yesterday"),
     ("orders", order(ordered_at="2026-02-30T00:00:00Z"),
-     "ordered_at is not an ISO 8601 time with an offset: 2026-02-30T00:00:00Z"),
+     "ordered_at names a day that does not exist: 2026-02-30T00:00:00Z"),
     ("orders", order(ordered_at=1772359200), "ordered_at is a number, an ISO 8601 time with an offset was expected"),
     ("orders", order(ordered_at="1994-12-31T23:59:59Z"), "ordered_at is before 1995: 1994-12-31"),
     ("orders", order(ordered_at="1970-01-01T00:00:00Z"), "ordered_at is before 1995: 1970-01-01"),
@@ -69,15 +73,12 @@ BAD: list[tuple[str, Record, str]] = [
     ("orders", order(status="shiped"),
      "status is not one of placed, paid, shipped, delivered, cancelled, returned: shiped"),
     ("orders", order(status=ABSENT), "status is missing"),
-    ("orders", order(currency="usd"), "currency is not an ISO 4217 currency code: usd must be written USD"),
     ("orders", order(currency="XXX"), "currency is not an ISO 4217 currency code: XXX"),
     ("orders", order(total_amount=ABSENT), "total_amount is missing"),
     ("orders", order(total_amount="-0.01"), "total_amount is less than 0: -0.01"),
     ("orders", order(total_amount="1.00001"), "total_amount has more than 4 decimals: 1.00001"),
     ("orders", order(total_amount="1,000.00"),
      "total_amount is not a number: 1,000.00 (decimals stand after a point, thousands are not separated)"),
-    ("orders", order(status=" Paid"),
-     "status is not one of placed, paid, shipped, delivered, cancelled, returned: Paid must be written paid"),
     ("orders", order(total_amount="NaN"), "total_amount is not a number: N••• (3 characters)"),
     ("orders", order(total_amount=float("nan")), "total_amount is not a number: N••• (3 characters)"),
     ("orders", order(total_amount=float("inf")), "total_amount is not a number: I••• (8 characters)"),
@@ -91,40 +92,23 @@ BAD: list[tuple[str, Record, str]] = [
     ("orders", order(customer_id=ABSENT, email=ABSENT),
      "none of customer_id, email, phone, anonymous_id is given"),
     ("orders", order(customer_id="", email=None), "none of customer_id, email, phone, anonymous_id is given"),
-    ("orders", order(email="a" * 513), "email has 513 characters, at most 512 are allowed"),
-    ("orders", order(items=[]),
-     "items is an empty array; leave the field out when the items are unknown"),
-    ("orders", order(items="tea"), "items is not an array of objects"),
-    ("orders", order(items=["tea"]), "items[1] is not an object"),
-    ("orders", order(items=item(sku=None)), "items[1].sku is missing"),
     ("orders", order(items=item(quantity=None)), "items[1].quantity is missing"),
     ("orders", order(items=item(unit_price=None)), "items[1].unit_price is missing"),
-    ("orders", order(items=item(quantity=0)), "items[1].quantity is not more than 0: 0"),
-    ("orders", order(items=item() + item(quantity=-1)), "items[2].quantity is not more than 0: -1"),
-    ("orders", order(items=item(unit_price="-1")), "items[1].unit_price is less than 0: -1"),
+    ("orders", order(items=item() + item(quantity=-1)), "items[2].quantity is less than 0.000001: -1"),
     ("orders", order(items=item(list_price="-1")), "items[1].list_price is less than 0: -1"),
     ("orders", order(items=item(unit_cost="-1")), "items[1].unit_cost is less than 0: -1"),
     ("orders", order(items=item(discount_amount="-1")), "items[1].discount_amount is less than 0: -1"),
     ("orders", order(items=item(returned_quantity=-1)), "items[1].returned_quantity is less than 0: -1"),
     ("orders", order(items=item(returned_quantity=3)), "items[1].returned_quantity is more than quantity: 3 > 2"),
-    ("orders", order(items=item(unit_price="1.23456")), "items[1].unit_price has more than 4 decimals: 1.23456"),
     ("orders", order(refunds=refund(amount=0)), "refunds[1].amount is not more than 0: 0"),
     ("orders", order(refunds=refund(amount="13")), "the refunds add up to more than total_amount: 13 > 12.5"),
     ("orders", order(refunds=refund(amount="7") + refund(amount="6")),
      "the refunds add up to more than total_amount: 13 > 12.5"),
     ("orders", order(refunds=refund(amount=None)), "refunds[1].amount is missing"),
-    ("orders", order(refunds=refund(refunded_at=None)), "refunds[1].refunded_at is missing"),
     ("orders", order(refunds=refund(refunded_at="2026-03-03T00:00:00")),
      "refunds[1].refunded_at has no time zone offset: 2026-03-03T00:00:00"),
     ("orders", order(refunds=refund(refunded_at="2999-03-03T00:00:00Z")),
      "refunds[].refunded_at is before 1995 or more than 1 day after the batch landed"),
-    ("orders", order(delivered_at="2026-02-01T00:00:00Z"),
-     "delivered_at is before ordered_at: 2026-02-01 < 2026-03-01T09:00:00Z"),
-    ("orders", order(promised_delivery_at="2999-01-01T00:00:00Z"),
-     "promised_delivery_at is more than 3660 days after the batch landed: 2999-01-01"),
-    ("orders", order(sales_channel="shop"),
-     "sales_channel is not one of web, app, store, phone, marketplace: shop"),
-    ("orders", order(country="UK"), "country is not an ISO 3166-1 alpha-2 country code: UK"),
     ("web_sessions", session(session_id=ABSENT), "session_id is missing"),
     ("web_sessions", session(anonymous_id=ABSENT), "anonymous_id is missing"),
     ("web_sessions", session(ended_at="2026-03-01T09:59:59Z"),
@@ -137,14 +121,7 @@ BAD: list[tuple[str, Record, str]] = [
     ("web_sessions", session(page_views=-1), "page_views is less than 0: -1"),
     ("web_sessions", session(page_views=1.5), "page_views is not a whole number: 1.5"),
     ("web_sessions", session(page_views="0x1F"), "page_views is not a whole number: 0••• (4 characters)"),
-    ("web_sessions", session(page_views=10**19), "page_views is not a whole number: 1••• (20 characters)"),
-    *(
-        ("web_sessions", session(**{name: -1}), f"{name} is less than 0: -1")
-        for name in ("product_views", "searches", "add_to_carts", "checkouts_started", "engaged_seconds")
-    ),
-    ("web_sessions", session(engaged_seconds=601), "engaged_seconds is longer than started_at to ended_at: 601 > 600"),
-    ("web_sessions", session(device_type="fridge"),
-     "device_type is not one of desktop, mobile, tablet, app, other: fridge"),
+    ("web_sessions", session(page_views=10**19), "page_views is out of range: 1••• (20 characters)"),
     ("support_tickets", ticket(ticket_id=ABSENT), "ticket_id is missing"),
     ("support_tickets", ticket(updated_at="2026-02-28T10:00:00Z"),
      "updated_at is before created_at: 2026-02-28T10:00:00Z < 2026-03-01T10:00:00Z"),
@@ -154,6 +131,107 @@ BAD: list[tuple[str, Record, str]] = [
     ("support_tickets", ticket(category="praise"),
      "category is not one of complaint, question, return, delivery, payment, product, other: praise"),
     ("support_tickets", ticket(customer_id=ABSENT), "none of customer_id, email, phone is given"),
+    ("support_tickets", ticket(compensation_amount="5"), "compensation_amount is given without currency"),
+    ("support_tickets", ticket(compensation_amount="-5", currency="EUR"), "compensation_amount is less than 0: -5"),
+    *(
+        (name, MAKERS[name](**{required: ABSENT}), f"{required} is missing")
+        for name, feed in FEEDS.items()
+        for required in feed.required
+    ),
+    *(
+        (name, MAKERS[name](**{time.name: "1970-01-01T00:00:00Z"}), f"{time.name} is before 1995: 1970-01-01")
+        for name, feed in FEEDS.items()
+        for time in feed.fields
+        if time.kind == "time" and time.required
+    ),
+    *(
+        (name, MAKERS[name](**{of.name: ["x"]}), f"{of.name} is an array or object, ")
+        for name, feed in FEEDS.items()
+        for of in feed.fields
+        if of.kind != "array" and of.costs_record
+    ),
+    *(
+        (name, MAKERS[name](**{of.name: "x" * 600}), f"{of.name} has 600 characters")
+        for name, feed in FEEDS.items()
+        for of in feed.fields
+        if of.max_length and of.required
+    ),
+    *(
+        (name, MAKERS[name](**fields), message)
+        for name in FEEDS
+        for fields, message in (
+            ({"source": "Shop B"}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
+            ({"source": "x" * 41}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
+            ({"deleted": "maybe"}, "deleted is neither true nor false: maybe"),
+        )
+    ),
+    ("orders", order(order_id="5.43E+12"),
+     "order_id was rounded by a spreadsheet, so that its digits are lost: 5.43E+12; format the column as text"),
+    ("orders", order(order_id=7001.5), "order_id is a number with decimals, an id was expected: 7001.5"),
+    ("orders", order(order_id="\u00a0\u2003"), "order_id is missing"),
+    ("orders", order(customer_id=" ", email="\u3000"), "none of customer_id, email, phone, anonymous_id is given"),
+    ("orders", order(updated_at="1795082400000"),
+     "updated_at is a bare number, of which nothing says what it counts (seconds, milliseconds, days?)"),
+    ("orders", order(updated_at="2026-03-02T25:00:00Z"), "updated_at names a time of day that does not exist"),
+    ("orders", order(updated_at="2026-03-02T10:00:00+01:75"), "updated_at names an offset that does not exist"),
+    ("orders", order(updated_at="2026-03-02 10:00:00 Europe/Berlin"),
+     "updated_at names a time zone (E••• (13 characters))"),
+    ("orders", order(total_amount="10000000000"), "total_amount is 10,000,000,000 or more: 10000000000"),
+    ("orders", order(total_amount="0.00001"), "total_amount has more than 4 decimals: 0.00001"),
+    ("orders", order(items=item(quantity="0.0000004")),
+     "items[1].quantity is so small that it would be rounded to 0: 0.0000004"),
+    ("orders", order(items=item(quantity="1000000.1")), "items[1].quantity is more than 1,000,000: 1000000.1"),
+    ("orders", order(items=item(unit_price="1e10")), "items[1].unit_price is 10,000,000,000 or more: 10000000000"),
+    ("orders", order(items=item(unit_price="-1e10")), "items[1].unit_price is less than -9999999999.999999"),
+    ("orders", order(items=item(quantity=1000000, unit_price="10000")),
+     "items[1].unit_price times quantity is 10,000,000,000 or more: 10000 x 1000000"),
+    *(
+        ("orders", order(items=item(**{name: "1e10"})), f"items[1].{name} is 10,000,000,000 or more: 10000000000")
+        for name in ("list_price", "unit_cost", "discount_amount")
+    ),
+    ("orders", order(items=item(quantity=1000000, list_price="10000")), "items[1].list_price times quantity is"),
+    ("orders", order(items=item(quantity=1000000, unit_cost="10000")), "items[1].unit_cost times quantity is"),
+    ("orders", order(items=item(quantity=2, returned_quantity=1000001)),
+     "items[1].returned_quantity is more than 1,000,000"),
+    ("orders", order(refunds=refund(amount="1e10")), "refunds[1].amount is 10,000,000,000 or more: 10000000000"),
+    ("orders", order(refunds=refund(amount="-1")), "refunds[1].amount is less than 0: -1"),
+    ("orders", order(refunds="x"), "refunds is not an array of objects"),
+    *(
+        ("orders", MAKERS["orders"](**{name: "1e10"}), f"{name} is 10,000,000,000 or more: 10000000000")
+        for name in ("discount_amount", "shipping_amount", "tax_amount")
+    ),
+    ("orders", order(refunds=refund(amount="12.56")), "the refunds add up to more than total_amount: 12.56 > 12.5"),
+    ("web_sessions", session(page_views=10**9 + 1), "page_views is more than 1,000,000,000: 1••• (10 characters)"),
+    ("support_tickets", ticket(compensation_amount="1e10", currency="EUR"),
+     "compensation_amount is 10,000,000,000 or more"),
+    ("support_tickets", ticket(compensation_amount="5", currency="gold"),
+     "compensation_amount is given without currency"),
+]  # fmt: skip
+
+SOMEONE = {"orders": {}, "web_sessions": {}, "support_tickets": {"email": "ann@example.com", "phone": "030 1234"}}
+"""So that somebody is still named when one of them is lost."""
+
+# A row that is loaded without a field: the message names the field first.
+COSTS: list[tuple[str, Record, str]] = [
+    ("orders", order(email="a" * 513), "email has 513 characters, at most 512 are allowed"),
+    ("orders", order(items=[]),
+     "items is an empty array; leave the field out when the items are unknown"),
+    ("orders", order(items="tea"), "items is not an array of objects"),
+    ("orders", order(items=["tea"]), "items[1] is not an object"),
+    ("orders", order(delivered_at="2026-02-01T00:00:00Z"),
+     "delivered_at is before ordered_at: 2026-02-01 < 2026-03-01T09:00:00Z"),
+    ("orders", order(promised_delivery_at="2999-01-01T00:00:00Z"),
+     "promised_delivery_at is more than 3660 days after the batch landed: 2999-01-01"),
+    ("orders", order(sales_channel="shop"),
+     "sales_channel is not one of web, app, store, phone, marketplace: shop"),
+    ("orders", order(country="XK"), "country is not an ISO 3166-1 alpha-2 country code: XK"),
+    *(
+        ("web_sessions", session(**{name: -1}), f"{name} is less than 0: -1")
+        for name in ("product_views", "searches", "add_to_carts", "checkouts_started", "engaged_seconds")
+    ),
+    ("web_sessions", session(engaged_seconds=601), "engaged_seconds is longer than started_at to ended_at: 601 > 600"),
+    ("web_sessions", session(device_type="fridge"),
+     "device_type is not one of desktop, mobile, tablet, app, other: fridge"),
     ("support_tickets", ticket(priority="low!"),
      "priority is not one of low, normal, high, urgent: l••• (4 characters)"),
     ("support_tickets", ticket(first_response_at="2026-02-01T00:00:00Z"),
@@ -170,56 +248,53 @@ BAD: list[tuple[str, Record, str]] = [
      "satisfaction_score is less than 0: -1"),
     ("support_tickets", ticket(satisfaction_score=1, satisfaction_scale_max=4),
      "satisfaction_scale_max is not one of 1, 3, 5, 7, 10, 100: 4"),
-    ("support_tickets", ticket(compensation_amount="5"), "compensation_amount is given without currency"),
     ("support_tickets", ticket(currency="EUR"), "currency is given without compensation_amount"),
-    ("support_tickets", ticket(compensation_amount="5", currency="eur"),
-     "currency is not an ISO 4217 currency code: eur must be written EUR"),
-    ("support_tickets", ticket(compensation_amount="-5", currency="EUR"), "compensation_amount is less than 0: -5"),
+    ("orders", order(email="5.4E+12"), "email was rounded by a spreadsheet"),
+    ("web_sessions", session(engaged_seconds=10**9 + 1), "engaged_seconds is more than 1,000,000,000"),
     *(
-        (name, MAKERS[name](**{required: ABSENT}), f"{required} is missing")
-        for name, feed in FEEDS.items()
-        for required in feed.required
+        ("web_sessions", session(**{name: 10**9 + 1}), f"{name} is more than 1,000,000,000")
+        for name in ("product_views", "searches", "add_to_carts", "checkouts_started")
     ),
+    ("support_tickets", ticket(replies=10**9 + 1), "replies is more than 1,000,000,000"),
+    ("support_tickets", ticket(reopens=10**9 + 1), "reopens is more than 1,000,000,000"),
     *(
-        (name, MAKERS[name](**{time.name: "1970-01-01T00:00:00Z"}), f"{time.name} is before 1995: 1970-01-01")
+        (name, MAKERS[name](**SOMEONE[name] | {time.name: "1970-01-01T00:00:00Z"}), f"{time.name} is before 1995: 1970")
         for name, feed in FEEDS.items()
         for time in feed.fields
-        if time.kind == "time"
+        if time.kind == "time" and not time.required
     ),
     *(
-        (name, MAKERS[name](**{of.name: ["x"]}), f"{of.name} is an array or object, ")
+        (name, MAKERS[name](**SOMEONE[name] | {of.name: {"a": 1}}), f"{of.name} is ")
         for name, feed in FEEDS.items()
         for of in feed.fields
-        if of.kind != "array"
+        if not of.costs_record
     ),
     *(
-        (name, MAKERS[name](**fields), message)
+        (name, MAKERS[name](**SOMEONE[name], contact_preferences=given), message)
         for name in FEEDS
-        for fields, message in (
-            ({"source": "Shop B"}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
-            ({"source": "x" * 41}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
-            ({"deleted": "maybe"}, "deleted is neither true nor false: maybe"),
-            ({"contact_preferences": "x"}, "contact_preferences is not"),
-            ({"contact_preferences": [{"allowed": True}]}, "contact_preferences[1].channel is missing"),
+        for given, message in (
+            ("x", "contact_preferences is not an array of objects"),
+            ([{"allowed": True}], "contact_preferences[1].channel is missing"),
             (
-                {"contact_preferences": [{"channel": "fax", "allowed": True}]},
+                [{"channel": "fax", "allowed": True}],
                 "contact_preferences[1].channel must be one of email, sms, phone, post: fax",
             ),
+            ([{"channel": "sms"}], "contact_preferences[1].allowed or preferred must be there"),
             (
-                {"contact_preferences": [{"channel": "sms"}]},
-                "contact_preferences[1].allowed or preferred must be there",
+                [{"channel": "sms", "allowed": "perhaps"}],
+                "contact_preferences[1].allowed is neither true nor false: perhaps",
             ),
             (
-                {"contact_preferences": [{"channel": "sms", "allowed": "perhaps"}]},
-                "contact_preferences[1].allowed is neither true nor false: perhaps",
+                [{"channel": "sms", "allowed": True, "stated_at": "2999-01-01T00:00:00Z"}],
+                "contact_preferences[].stated_at is before 1995 or more than 1 day after the batch landed",
             ),
         )
     ),
     *(
-        (name, MAKERS[name](**{of.name: "x" * 600}), f"{of.name} has 600 characters")
+        (name, MAKERS[name](**SOMEONE[name] | {of.name: "x" * 600}), f"{of.name} has 600 characters")
         for name, feed in FEEDS.items()
         for of in feed.fields
-        if of.max_length
+        if of.max_length and not of.required
     ),
 ]  # fmt: skip
 
@@ -231,8 +306,18 @@ GOOD: list[tuple[str, Record]] = [
     ("orders", order(updated_at="2026-03-01T09:00:00Z")),
     ("orders", order(updated_at="2026-03-02t10:00:00.123456789z")),
     ("orders", order(total_amount=0)),
-    ("orders", order(total_amount="9999999999999999.9999")),
+    ("orders", order(total_amount="9999999999.9999")),
     ("orders", order(total_amount="1.50000")),
+    ("orders", order(total_amount="30.000000000000004")),
+    ("orders", order(order_id=7001, customer_id=17.0, coupon_code=2026)),
+    ("orders", order(currency="usd", status=" Paid", country="uk")),
+    ("orders", order(items=item(sku=None), customer_id=" c1\u00a0")),
+    ("orders", order(items=item(unit_price="-5") + item(unit_price="11.428571428571429", quantity="0.3333333333333"))),
+    ("orders", order(refunds=refund(amount="12.55"))),
+    ("orders", order(refunds=refund(refunded_at=None))),
+    ("orders", order(total_amount="5", tax_amount="4", shipping_amount="3")),
+    ("orders", order(updated_at="20260302T100000Z", ordered_at="Sun, 1 Mar 2026 10:00:00 +0100")),
+    ("orders", order(updated_at="2026-03-02 10:00:00 -0500", ordered_at=" 2026-03-01T10:00Z ")),
     ("orders", order(items=None, refunds=None, country=None)),
     ("orders", order(items=item(quantity=1.5, returned_quantity=1.5, colour="green"))),
     ("orders", order(refunds=refund(amount="12.50"))),
@@ -248,6 +333,7 @@ GOOD: list[tuple[str, Record]] = [
         )
         for name in FEEDS
     ),
+    ("orders", order(deleted="Yes", contact_preferences=[{"channel": "SMS", "allowed": 1}])),
     ("web_sessions", session()),
     ("web_sessions", session(ended_at="2026-03-02T10:00:00Z", engaged_seconds=86400, page_views=0)),
     ("web_sessions", session(page_views="3.0", device_type="app", country="wherever")),
@@ -258,22 +344,89 @@ GOOD: list[tuple[str, Record]] = [
 
 
 @pytest.mark.parametrize(("feed", "record", "message"), BAD, ids=[message[:60] for _, _, message in BAD])
-def test_a_row_that_breaks_a_rule_is_told_so(feed: str, record: Record, message: str) -> None:
-    assert any(reason.message.startswith(message) for reason in judgements(feed)[repr(record)])
+def test_a_row_that_breaks_a_rule_says_so(feed: str, record: Record, message: str) -> None:
+    assert any(reason.message.startswith(message) for reason in reasons_of(feed, record))
+
+
+@pytest.mark.parametrize(("feed", "record", "message"), COSTS, ids=[message[:60] for _, _, message in COSTS])
+def test_an_optional_field_that_cannot_be_used_costs_that_field(feed: str, record: Record, message: str) -> None:
+    rows, found = judgements(feed)
+    row = rows[repr(record)]
+    name = message.split(" ")[0].partition("[")[0]
+    assert row not in found.reasons
+    assert not found.chunk.columns[name][row].is_valid
+    assert found.chunk.extra is not None
+    assert json.loads(found.chunk.extra[row].as_py())["unusable"][name] == record[name]
+
+
+@pytest.mark.parametrize(
+    ("feed", "record", "message"),
+    [case for case in COSTS if "=" not in case[2]][:40],
+    ids=[message[:60] for _, _, message in COSTS if "=" not in message][:40],
+)
+def test_why_a_field_cannot_be_used_is_said(feed: str, record: Record, message: str) -> None:
+    found = judged(feed, [record])
+    name = message.split(" ")[0].partition("[")[0]
+    assert found.examples[name].startswith(message)
+    assert set(found.unusable[name].values()) == {1}
 
 
 @pytest.mark.parametrize(("feed", "record"), GOOD)
 def test_a_row_that_keeps_every_rule_passes(feed: str, record: Record) -> None:
-    assert judgements(feed)[repr(record)] == []
+    rows, found = judgements(feed)
+    assert reasons_of(feed, record) == []
+    extra = found.chunk.extra[rows[repr(record)]].as_py() if found.chunk.extra else None
+    assert "unusable" not in (extra or "")
 
 
-def test_a_row_is_told_all_its_reasons_in_the_order_of_the_suite() -> None:
-    assert messages("orders", order(total_amount="-1", status="lost", country="UK", items=[])) == [
+def test_a_row_has_all_its_reasons_in_the_order_of_the_suite() -> None:
+    assert messages("orders", order(total_amount="-1", status="lost", country="XK", items=[])) == [
         "status is not one of placed, paid, shipped, delivered, cancelled, returned: lost",
-        "items is an empty array; leave the field out when the items are unknown",
-        "country is not an ISO 3166-1 alpha-2 country code: UK",
         "total_amount is less than 0: -1",
+        "items is an empty array; leave the field out when the items are unknown",
+        "country is not an ISO 3166-1 alpha-2 country code: XK",
     ]
+
+
+def test_what_is_left_of_a_record_must_hold_by_itself() -> None:
+    assert messages("support_tickets", ticket(compensation_amount="5", currency="gold")) == [
+        "currency is not an ISO 4217 currency code: gold",
+        "compensation_amount is given without currency",
+    ]
+    assert messages("orders", order(customer_id=ABSENT, email="a" * 513))[-1].startswith("none of customer_id")
+    lost = judged("support_tickets", [ticket(satisfaction_score="good", satisfaction_scale_max=5)])
+    assert lost.unusable == {"satisfaction_scale_max": {"pair": 1}, "satisfaction_score": {"readable": 1}}
+
+
+def test_elements_that_are_none_are_left_out_and_the_array_is_kept_as_it_came() -> None:
+    same = refund(amount="1")
+    records = [
+        order(1, items=item(quantity=0) + item(sku="b")),
+        order(2, items=item(quantity="0.0")),
+        order(3, refunds=same + same),
+        order(4, refunds=same + refund(amount="2")),
+        order(5, refunds=refund(refund_id=None) + refund(refund_id=None)),
+        order(6, items=item(category={"a": 1})),
+    ]
+    found = judged("orders", records)
+    items, refunds = found.chunk.columns["items"].to_pylist(), found.chunk.columns["refunds"].to_pylist()
+    assert found.reasons == {}
+    assert [one["sku"] for one in items[0]] == ["b"]
+    assert items[1] is None
+    assert [len(one) for one in refunds[2:5]] == [1, 1, 2]
+    assert items[5][0]["category"] is None
+    assert found.unusable == {
+        "items[].category": {"readable": 1},
+        "items[].quantity": {"zero": 2},
+        "refunds[]": {"conflict": 1, "repeated": 1},
+    }
+    assert found.chunk.extra is not None
+    kept = [json.loads(text or "{}").get("unusable") for text in found.chunk.extra.to_pylist()]
+    assert kept[0] == {"items": records[0]["items"]}
+    assert kept[3] == {"refunds": records[3]["refunds"]}
+    assert kept[4] is None
+    turned = judged("orders", [order(4, refunds=refund(amount="2") + same)])
+    assert turned.chunk.columns["refunds"].to_pylist()[0] == refunds[3], "the order of two contents does not matter"
 
 
 @pytest.mark.parametrize("feed", FEEDS)
@@ -286,14 +439,17 @@ def test_every_expectation_of_a_landing_suite_says_what_and_why(feed: str) -> No
 
 
 @pytest.mark.parametrize("feed", FEEDS)
-def test_every_critical_expectation_was_seen_red(feed: str) -> None:
-    red = {(reason.rule, reason.field) for reasons in judgements(feed).values() for reason in reasons}
+def test_every_expectation_that_costs_something_was_seen_red(feed: str) -> None:
+    found = judgements(feed)[1]
+    red = {(reason.rule, reason.field) for reasons in found.reasons.values() for reason in reasons}
+    red |= {(rule, name) for name, rules in found.unusable.items() for rule in rules}
     expected = {
-        (one.rule, one.subject) for one in suites.landing_suite(feed).expectations if one.severity == "critical"
+        (one.rule, one.subject)
+        for one in suites.landing_suite(feed).expectations
+        if one.severity == "critical" or one.costs
     }
-    elements = {(rule, subject) for rule, subject in expected if rule == "readable" and subject in {"items", "refunds"}}
     assert len(expected) > 20
-    assert expected - elements - {("readable", "(record)")} <= red
+    assert expected - {("readable", "(record)")} <= red
 
 
 def test_no_message_holds_a_personal_value() -> None:
@@ -302,7 +458,7 @@ def test_no_message_holds_a_personal_value() -> None:
         spoiled: dict[str, Any] = {name: secret}
         told = messages("orders", order(**spoiled))
         assert all("secret" not in message for message in told)
-        assert told or name == "customer_id"
+        assert told or not FEEDS["orders"].by_name[name].required
     assert "secret" not in str(messages("orders", order(items=[{"sku": secret, "quantity": secret}])))
 
 

@@ -84,7 +84,7 @@ def meaning(feed: str, chunk: Chunk) -> tuple[dict[str, list[Any]], dict[str, li
     unfit = {name: sorted(problems) for name, problems in chunk.problems.items()}
     for name, rows in unfit.items():
         for row in rows:
-            columns[name][row] = "unfit"
+            columns[name.removesuffix("[]")][row] = "unfit"
     return columns, unfit
 
 

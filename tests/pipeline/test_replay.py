@@ -90,7 +90,7 @@ def test_a_replay_changes_nothing_when_nothing_has_changed(settings: Settings) -
 
 
 def test_a_replay_leaves_decided_rows_decided(settings: Settings) -> None:
-    rows = [order(1), order(2, status="lost"), order(3, delivered_at="2026-02-01T00:00:00Z"), order(4, items=[])]
+    rows = [order(1), order(2, status="lost"), order(3, updated_at="2026-02-01T00:00:00Z"), order(4, refunds="x")]
     ingest_one(settings, "orders", "a.jsonl", jsonl(rows))
     quarantine.discard(settings, Selection(rule="choice"), **WHO)
     quarantine.release(settings, selection=Selection(rule="order_of_times"), **WHO)

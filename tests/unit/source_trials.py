@@ -64,7 +64,7 @@ def run(
             reasons: dict[int, list[str]] = {}
             with source_files.opened(source.feed, done) as converted:
                 for chunk in converted.chunks:
-                    for row, why in gate.check(chunk).items():
+                    for row, why in gate.check(chunk).reasons.items():
                         reasons[int(chunk.row_numbers[row])] = [reason.message for reason in why]
     filled = [{key: value for key, value in row.items() if value is not None} for row in rows]
     return Outcome(done, dict(zip(map(int, done.record_numbers), filled, strict=True)), reasons)

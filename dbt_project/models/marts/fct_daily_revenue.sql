@@ -9,13 +9,13 @@
 ] %}
 {%- set amounts = [
     'gross_amount', 'discount_amount', 'tax_amount', 'shipping_amount', 'refunded_amount', 'refunded_net_amount',
-    'cancelled_amount',
+    'cancelled_amount', 'net_before_refunds_amount',
 ] %}
 
 with orders as (
     {{ moved_rows('fct_orders', 'order', 'order_key', [
         'customer_key', 'ordered_on', 'is_valid', 'is_cancelled', 'exchange_rate', 'gross_amount', 'discount_amount', 'tax_amount',
-        'shipping_amount', 'cancelled_amount',
+        'shipping_amount', 'cancelled_amount', 'net_amount', 'refunded_net_amount',
     ]) }}
 ),
 
@@ -70,15 +70,16 @@ moved as (
         case when not is_cancelled then sign * shipping_amount end as shipping_amount,
         0 as refunded_amount,
         0 as refunded_net_amount,
-        sign * cancelled_amount as cancelled_amount
+        sign * cancelled_amount as cancelled_amount,
+        sign * (net_amount + refunded_net_amount) as net_before_refunds_amount
     from orders
     union all
-    select refunded_on, 0, 0, 0, 0, 0, sign, 0, 0, 0, 0, sign * amount, sign * net_amount, 0
+    select refunded_on, 0, 0, 0, 0, 0, sign, 0, 0, 0, 0, sign * amount, sign * net_amount, 0, 0
     from refunds
     union all
-    select ordered_on, 0, 0, 0, sign, 0, 0, 0, 0, 0, 0, 0, 0, 0
+    select ordered_on, 0, 0, 0, sign, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
     from buyers
-    {{- published_totals(['revenue_on'] + counts + amounts) }}
+    {{- published_totals(['revenue_on'] + counts + amounts[:-1] + ['net_amount + refunded_net_amount']) }}
 ),
 
 days as (
@@ -110,6 +111,6 @@ select
     shipping_amount,
     refunded_amount,
     refunded_net_amount,
-    gross_amount - tax_amount - shipping_amount - refunded_net_amount as net_amount,
+    net_before_refunds_amount - refunded_net_amount as net_amount,
     cancelled_amount
 from days

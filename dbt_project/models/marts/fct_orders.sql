@@ -42,7 +42,12 @@ converted as (
         -- Without a rate the refunds are unknown in the reporting currency too, not zero.
         case when rates.rate is not null then coalesce(refunds.refunded_amount, 0) end as refunded_amount,
         case when rates.rate is not null then coalesce(refunds.refunded_net_amount, 0) end as refunded_net_amount,
-        coalesce(refunds.original_refunded_amount, 0) as original_refunded_amount
+        coalesce(refunds.original_refunded_amount, 0) as original_refunded_amount,
+        {{ net_basis(
+            'round(total_amount * rates.rate, 4)',
+            'round(tax_amount * rates.rate, 4)',
+            'round(shipping_amount * rates.rate, 4)',
+        ) }} as reporting_net_basis
     from orders
     left join refunds using (order_key)
     left join {{ source('identity', 'order_customers') }} as order_customers using (order_key)
@@ -78,8 +83,9 @@ select
     case when is_cancelled then 0 * exchange_rate else reporting_total_amount end as gross_amount,
     case
         when is_cancelled then 0 * exchange_rate
-        else reporting_total_amount - reporting_tax_amount - reporting_shipping_amount - refunded_net_amount
+        else reporting_net_basis - refunded_net_amount
     end as net_amount,
+    not is_cancelled and total_amount < tax_amount + shipping_amount as is_net_floored,
     case when is_cancelled then reporting_total_amount else 0 * exchange_rate end as cancelled_amount,
     jsonb_array_length(items)::bigint as item_count,
     -- feeds.md, kept items: no item says what came back, and the money says that only a part did.

@@ -33,12 +33,49 @@ refunds as (
         (listed.refund ->> 'amount')::numeric as amount,
         listed.refund ->> 'reason' as reason,
         -- The share of a refund that is net revenue: tax and shipping come back in proportion.
-        coalesce((total_amount - tax_amount - shipping_amount) / nullif(total_amount, 0), 0) as net_share,
+        coalesce({{ net_basis('total_amount', 'tax_amount', 'shipping_amount') }} / nullif(total_amount, 0), 0)
+            as net_share,
+        orders.total_amount,
+        orders.tax_amount,
+        orders.shipping_amount,
         orders.currency,
         orders.ordered_on,
         orders.batch_id
     from orders
     cross join lateral jsonb_array_elements(orders.refunds) with ordinality as listed(refund, refund_number)
+),
+
+converted as (
+    select
+        refunds.*,
+        round(refunds.amount * rates.rate, 4) as reporting_amount,
+        round(refunds.amount * refunds.net_share * rates.rate, 4) as reporting_net_amount,
+        round(refunds.total_amount * rates.rate, 4) as reporting_total_amount,
+        {{ net_basis(
+            'round(refunds.total_amount * rates.rate, 4)',
+            'round(refunds.tax_amount * rates.rate, 4)',
+            'round(refunds.shipping_amount * rates.rate, 4)',
+        ) }} as reporting_net_basis
+    from refunds
+    left join rates on {{ rate_of('refunds.currency', 'refunds.ordered_on') }}
+),
+
+summed as (
+    select
+        *,
+        sum(reporting_amount) over in_order as running_amount,
+        sum(reporting_net_amount) over in_order as running_net_amount
+    from converted
+    window in_order as (partition by order_key order by refund_number)
+),
+
+-- Rounding lets refunds exceed what was charged by a cent: the last one counts as far as there is something left.
+limited as (
+    select
+        *,
+        {{ within_sum('reporting_amount', 'running_amount', 'reporting_total_amount') }} as limited_amount,
+        {{ within_sum('reporting_net_amount', 'running_net_amount', 'reporting_net_basis') }} as limited_net_amount
+    from summed
 )
 
 select
@@ -51,11 +88,10 @@ select
     refunds.refunded_at,
     {{ business_date('refunds.refunded_at') }} as refunded_on,
     refunds.currency,
-    round(refunds.amount * rates.rate, 4) as amount,
-    round(refunds.amount * refunds.net_share * rates.rate, 4) as net_amount,
+    refunds.limited_amount as amount,
+    least(refunds.limited_net_amount, refunds.limited_amount) as net_amount,
     refunds.amount as original_amount,
     refunds.reason,
     refunds.batch_id
-from refunds
+from limited as refunds
 left join {{ source('identity', 'order_customers') }} as order_customers using (order_key)
-left join rates on {{ rate_of('refunds.currency', 'refunds.ordered_on') }}

@@ -22,13 +22,13 @@ select
     record.anonymous_id,
     record.items,
     {% if is_as_of() -%}
-    case when not latest.is_history then record.refunds else (
+    case when not latest.is_history then {{ dated_refunds() }} else (
         select jsonb_agg(refund order by refund_number)
-        from jsonb_array_elements(record.refunds) with ordinality as listed(refund, refund_number)
+        from jsonb_array_elements({{ dated_refunds() }}) with ordinality as listed(refund, refund_number)
         where (refund ->> 'refunded_at')::timestamptz <= {{ known_until() }}
     ) end as refunds,
     {%- else -%}
-    record.refunds,
+    {{ dated_refunds() }} as refunds,
     {%- endif %}
     record.promised_delivery_at,
     {{ once_known('delivered_at') }} as delivered_at,

@@ -131,13 +131,7 @@ def _print_status(found: Status) -> None:
         out().print(f"Behind (age of the oldest batch that is not published): {', '.join(behind)}.")
     if found.history_starts_on:
         out().print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
-    if found.troubled:
-        table = _table("batch", "feed", "file", "state", "why", title="batches aside")
-        for row in found.troubled:
-            table.add_row(
-                str(row["batch_id"]), row["feed"], Text(row["file_name"]), row["state"], Text(row["error"] or "")
-            )
-        out().print(table)
+    _print_batches(found)
     if found.runs:
         table = _table("run", "kind", "state", "started", "seconds", "batches", "publication", title="last runs")
         for row in found.runs:
@@ -173,6 +167,21 @@ def _print_troubles(found: Status) -> None:
             Text(f"{row['severity']}: {row['summary']}{number}", "red" if row["severity"] == "critical" else "yellow")
         )
         out().print(f"  {row['command_label']}: {row['command']}\n  runbook: c360 runbook {row['kind']}", markup=False)
+
+
+def _print_batches(found: Status) -> None:
+    if found.unusable:
+        lost = _table("feed", "field", "rule", "rows loaded without it (7 days)", "last batch")
+        for row in found.unusable:
+            lost.add_row(row["feed"], row["field"], row["rule"], f"{row['row_count']:,}", str(row["last_batch_id"]))
+        out().print(lost)
+    if found.troubled:
+        table = _table("batch", "feed", "file", "state", "why", title="batches aside")
+        for row in found.troubled:
+            table.add_row(
+                str(row["batch_id"]), row["feed"], Text(row["file_name"]), row["state"], Text(row["error"] or "")
+            )
+        out().print(table)
 
 
 def verify(

@@ -121,6 +121,9 @@ def _print(tried: Any, file: Path) -> None:
         first = _numbers(reason["first"], reason["count"])
         values = f"; it is {', '.join(reason['values'])}" if reason["values"] else ""
         say(f"  would go to quarantine, {reason['message']}: {reason['count']:,} ({first}){values}")
+    for name, rules in tried.unusable_fields.items():
+        for rule, count in rules.items():
+            say(f"  would be loaded without {name} ({rule}): {count:,}")
     say(f"Next: c360 land --source {source.name} {file}")
 
 

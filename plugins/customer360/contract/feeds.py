@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Literal
 
@@ -32,6 +33,49 @@ SOURCE_FORM = "[a-z0-9_-]{1,40}"
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a number or a time may be: what the narrowest column, sum, product and rounding behind the door can hold.
+
+    tests/pipeline/test_limits.py takes the extreme values of every field, and their neighbours, to publication.
+    """
+
+    least: Decimal | None = None
+    """The smallest value that is allowed."""
+    most: Decimal | None = None
+    """The greatest value that is allowed."""
+    below: Decimal | None = None
+    """The smallest value that is too large."""
+    decimals: int | None = None
+    """Digits after the point that are kept."""
+    is_rounded: bool = False
+    """Further decimals are rounded away; else a value that has them is refused."""
+    days_ahead: int = 1
+    """How many days after the landing of its batch a time may lie."""
+
+
+# Published amounts have 24 digits before the point: ten thousand million in a currency, times a rate of at most a
+# million, times a hundred million records, still fits.
+_SIZE = Decimal(10) ** 10
+MONEY = Limits(least=Decimal(0), below=_SIZE, decimals=4)
+# The price of one piece of something sold by the gram has more decimals than money; a fee given back is negative.
+UNIT_PRICE = Limits(least=-_SIZE + Decimal("0.000001"), below=_SIZE, decimals=6, is_rounded=True)
+PIECE_PRICE = Limits(least=Decimal(0), below=_SIZE, decimals=6, is_rounded=True)
+REFUND_TOLERANCE = Decimal("0.05")
+"""By so much, in the currency of the order, refunds may exceed the total: the sum of rounded parts …"""
+REFUND_TOLERANCE_SHARE = Decimal("0.001")
+"""… or by this share of it, where a currency counts in thousands."""
+LINE_AMOUNT = _SIZE
+"""A quantity times any price of its line is smaller than this."""
+# A smaller quantity is 0 in tables with six decimals, and a discount divided by it has no bounds.
+QUANTITY = Limits(least=Decimal("0.000001"), most=Decimal(10) ** 6, decimals=6, is_rounded=True)
+RETURNED = Limits(least=Decimal(0), most=Decimal(10) ** 6, decimals=6, is_rounded=True)
+COUNT = Limits(least=Decimal(0), most=Decimal(10) ** 9)
+SCORE = Limits(least=Decimal(0))
+PAST = Limits(days_ahead=1)
+PROMISE = Limits(days_ahead=3660)
+
+
+@dataclass(frozen=True)
 class Field:
     """One field of a feed, or of an element of an array."""
 
@@ -39,7 +83,12 @@ class Field:
     kind: Kind
     required: bool = False
     choices: tuple[str, ...] = ()
+    """Compared without regard to case."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """What is read as one of the choices: (as written, in upper case; as meant)."""
     max_length: int | None = None
+    is_id: bool = False
+    """Trimmed of white space, brought to NFC, and missing when nothing is left."""
     is_personal: bool = False
     """Its values are masked wherever they are shown."""
     form: str = ""
@@ -48,8 +97,27 @@ class Field:
     is_decisive: bool = False
     """Without it the record would mean something else (another shop's order, a record not deleted): a value that
     cannot be used quarantines the record, although the field is optional."""
+    limits: Limits | None = None
     elements: tuple[Field, ...] = ()
     """Fields of one element, when kind is ``array``."""
+    counted: str = ""
+    """Elements that have 0 of this are no elements: they are left out."""
+    once_by: str = ""
+    """Elements that have the same of this are one element."""
+
+    @property
+    def costs_record(self) -> bool:
+        """Whether a value that cannot be used costs the whole record, and not this field alone.
+
+        A required field does, and so does money: an order without its tax or its refunds would be counted wrongly.
+        A decisive field does too.
+        """
+        return self.required or self.is_decisive or self.kind == "money" or self.name == "refunds"
+
+    @property
+    def elements_cost_record(self) -> bool:
+        """Whether an element that cannot be used costs the whole record, and not this array alone: money does."""
+        return self.costs_record or any(element.kind in {"money", "number"} for element in self.elements)
 
     @cached_property
     def element_names(self) -> frozenset[str]:
@@ -174,33 +242,37 @@ def _text(name: str, **options: object) -> Field:
 
 
 def _identifier(name: str, *, required: bool = False, personal: bool = True, limit: int = INDEXED_TEXT_LIMIT) -> Field:
-    return Field(name, "text", required=required, max_length=limit, is_personal=personal)
+    return Field(name, "text", required=required, max_length=limit, is_id=True, is_personal=personal)
 
 
-def _time(name: str, *, required: bool = False) -> Field:
-    return Field(name, "time", required=required)
+def _time(name: str, *, required: bool = False, limits: Limits = PAST) -> Field:
+    return Field(name, "time", required=required, limits=limits)
 
 
 def _money(name: str, *, required: bool = False) -> Field:
-    return Field(name, "money", required=required)
+    return Field(name, "money", required=required, limits=MONEY)
+
+
+def _number(name: str, limits: Limits, *, required: bool = False) -> Field:
+    return Field(name, "number", required=required, limits=limits)
 
 
 def _count(name: str, *, required: bool = False) -> Field:
-    return Field(name, "integer", required=required)
+    return Field(name, "integer", required=required, limits=COUNT)
 
 
 _ITEM = (
-    _text("sku", required=True),
+    _text("sku", is_id=True),
     _text("category"),
     _text("brand"),
-    Field("quantity", "number", required=True),
-    _money("unit_price", required=True),
-    _money("list_price"),
-    _money("unit_cost"),
-    _money("discount_amount"),
-    Field("returned_quantity", "number"),
+    _number("quantity", QUANTITY, required=True),
+    _number("unit_price", UNIT_PRICE, required=True),
+    _number("list_price", PIECE_PRICE),
+    _number("unit_cost", PIECE_PRICE),
+    _number("discount_amount", PIECE_PRICE),
+    _number("returned_quantity", RETURNED),
 )
-_REFUND = (_text("refund_id"), _time("refunded_at"), _money("amount"), _text("reason"))
+_REFUND = (_text("refund_id", is_id=True), _time("refunded_at"), _money("amount", required=True), _text("reason"))
 _PREFERENCE = (
     _text("channel", required=True, choices=("email", "sms", "phone", "post")),
     Field("allowed", "boolean"),
@@ -237,14 +309,14 @@ ORDERS = Feed(
         _identifier("email"),
         _identifier("phone"),
         _identifier("anonymous_id"),
-        Field("items", "array", elements=_ITEM),
-        Field("refunds", "array", elements=_REFUND),
-        _time("promised_delivery_at"),
+        Field("items", "array", elements=_ITEM, counted="quantity"),
+        Field("refunds", "array", elements=_REFUND, once_by="refund_id"),
+        _time("promised_delivery_at", limits=PROMISE),
         _time("delivered_at"),
         _text("sales_channel", choices=("web", "app", "store", "phone", "marketplace")),
         _text("payment_method"),
         _text("coupon_code"),
-        _text("country", choices=COUNTRIES),
+        _text("country", choices=COUNTRIES, aliases=(("UK", "GB"),)),
         _text("region"),
         *_ANY_RECORD,
         _PREFERENCES,
@@ -326,7 +398,7 @@ SUPPORT_TICKETS = Feed(
         _count("replies"),
         _count("reopens"),
         _identifier("order_id", personal=False),
-        Field("satisfaction_score", "number"),
+        _number("satisfaction_score", SCORE),
         Field("satisfaction_scale_max", "number"),
         _money("compensation_amount"),
         _text("currency", choices=CURRENCIES),

@@ -353,6 +353,7 @@ def finish(
     *,
     reading: dict[str, Any],
     unknown_fields: dict[str, int],
+    unusable_fields: dict[str, dict[str, int]],
     gated_at: datetime | None,
     warning: str = "",
     states: Sequence[str] = NEW,
@@ -366,7 +367,8 @@ def finish(
         """
         update ops.batches
         set state = 'loaded', landed_rows = %s, loaded_rows = %s, quarantined_rows = %s, duplicate_rows = %s,
-            reading = %s, unknown_fields = %s, gated_at = %s, loaded_at = clock_timestamp(), error = null,
+            reading = %s, unknown_fields = %s, unusable_fields = %s, gated_at = %s, loaded_at = clock_timestamp(),
+            error = null,
             warning = case when position(%s::text in coalesce(warning, '')) > 0 then warning
                            else concat_ws('; ', warning, %s::text) end,
             claimed_at = null, claimed_by = null, loading_by = null
@@ -379,6 +381,7 @@ def finish(
             counts.duplicates,
             Jsonb(reading),
             Jsonb(unknown_fields),
+            Jsonb(unusable_fields),
             gated_at,
             warning,
             warning,

@@ -29,12 +29,12 @@ from customer360.contract.feeds import FEEDS, Feed, feed_named
 from customer360.contract.records import Chunk
 from customer360.errors import Customer360Error
 from customer360.front_door import landing, late_records, ledger, source_files
-from customer360.front_door.formats import UnreadableFileError
+from customer360.front_door.formats import Source, UnreadableFileError
 from customer360.front_door.ledger import Batch, Counts, FencedError
-from customer360.front_door.readers import Source, open_source
+from customer360.front_door.readers import open_source
 from customer360.front_door.rows_to_copy import Repeats, csv_of
 from customer360.gates import suites
-from customer360.gates.suites import LandingGate, Reason
+from customer360.gates.suites import Judged, LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.settings import Settings
@@ -257,8 +257,7 @@ def _plain(error: BaseException) -> str:
 class _Ready:
     """A chunk that has passed the gate, with its good rows as CSV."""
 
-    chunk: Chunk
-    reasons: dict[int, list[Reason]]
+    judged: Judged
     suspects: np.ndarray
     good: pa.Buffer
     good_count: int
@@ -285,6 +284,8 @@ class _Load:
         self.feed: Feed = FEEDS[batch.feed]
         self.counts = Counts()
         self.unknown_fields: dict[str, int] = {}
+        self.unusable_fields: dict[str, dict[str, int]] = {}
+        self.examples: dict[str, str] = {}
         self.drift: dict[str, list[Any]] = {}
 
     def run(self) -> None:
@@ -320,6 +321,7 @@ class _Load:
             self.counts,
             reading=source.reading.as_json(),
             unknown_fields=self.unknown_fields,
+            unusable_fields=self.unusable_fields,
             gated_at=self.gated_at,
             warning=self._warning(),
             states=_states(self.is_replay),
@@ -338,7 +340,8 @@ class _Load:
             with landing.open_file(self.settings, self.batch.location) as stream:
                 size = stream.seek(0, 2)
                 stream.seek(0)
-                yield open_source(self.feed, self.batch.file_name, stream), size
+                zone = (self.batch.reading or {}).get("timezone") or self.settings.parquet_timezone
+                yield open_source(self.feed, self.batch.file_name, stream, parquet_timezone=zone), size
             return
         with (
             source_files.converted(self.settings, self.batch) as self.conversion,
@@ -363,9 +366,10 @@ class _Load:
     def _gated(self, chunks: Iterator[Chunk], gate: LandingGate, repeats: Repeats) -> Generator[_Ready, None, None]:
         """Runs in the reader's thread for all but small files."""
         for chunk in chunks:
-            reasons = gate.check(chunk)
-            good = np.arange(len(chunk))
             closed = self._closed_rows(chunk)
+            judged = gate.check(chunk)
+            chunk, reasons = judged.chunk, judged.reasons
+            good = np.arange(len(chunk))
             for row in closed:
                 reasons.pop(row, None)
             if closed:
@@ -376,9 +380,8 @@ class _Load:
             if len(suspects):
                 good = np.setdiff1d(good, suspects, assume_unique=True)
             whole = len(good) == len(chunk)
-            yield _Ready(
-                chunk, reasons, suspects, csv_of(chunk, self.batch.batch_id, None if whole else good), len(good)
-            )
+            rows = csv_of(chunk, self.batch.batch_id, None if whole else good)
+            yield _Ready(judged, suspects, rows, len(good))
 
     def _closed_rows(self, chunk: Chunk) -> list[int]:
         """Rows of the chunk that were released or discarded before (on a replay only)."""
@@ -392,19 +395,24 @@ class _Load:
         if self.gated_at is None:
             self.gated_at = datetime.now(UTC)
             reach("load.gated")
-        chunk = ready.chunk
+        chunk, reasons = ready.judged.chunk, ready.judged.reasons
         self.counts.landed += len(chunk)
         self.counts.loaded += ready.good_count
-        self.counts.quarantined += len(ready.reasons)
+        self.counts.quarantined += len(reasons)
         for name, count in chunk.unknown_fields.items():
             self.unknown_fields[name] = self.unknown_fields.get(name, 0) + count
+        for name, rules in ready.judged.unusable.items():
+            counted = self.unusable_fields.setdefault(name, {})
+            for rule, count in rules.items():
+                counted[rule] = counted.get(rule, 0) + count
+        self.examples = ready.judged.examples | self.examples
         if ready.good_count:
             copy_csv(self.connection, f"raw.{self.feed.name}", self.feed.raw_columns, ready.good)
         if len(ready.suspects):
             self._keep_suspects(chunk, ready.suspects)
-        if ready.reasons:
-            set_aside(self.connection, self.batch.batch_id, chunk, ready.reasons)
-            self._note_drift(chunk, ready.reasons)
+        if reasons:
+            set_aside(self.connection, self.batch.batch_id, chunk, reasons)
+            self._note_drift(reasons)
 
     def _keep_suspects(self, chunk: Chunk, rows: np.ndarray) -> None:
         if not self._has_suspects:
@@ -438,7 +446,7 @@ class _Load:
         self.counts.loaded += cursor.rowcount
         self.counts.duplicates = self._suspect_count - cursor.rowcount
 
-    def _note_drift(self, chunk: Chunk, reasons: dict[int, list[Reason]]) -> None:
+    def _note_drift(self, reasons: dict[int, list[Reason]]) -> None:
         """Count which fields came in another type, to say it once for the batch."""
         for row_reasons in reasons.values():
             for reason in row_reasons:
@@ -453,6 +461,13 @@ class _Load:
             for name, (count, example) in sorted(self.drift.items())
             if count >= 0.1 * self.counts.landed  # fewer are bad rows, not a changed field
         ]
+        for name, rules in sorted(self.unusable_fields.items()):
+            count = sum(rules.values())
+            if name in self.examples and count >= 0.1 * self.counts.landed:
+                told.append(
+                    f"{name}: {count:,} of {self.counts.landed:,} records are loaded without it "
+                    f"({self.examples[name].split(':', 1)[0]})"
+                )
         late, starts_on = late_records.late_count(self.connection, self.feed.name, self.batch.batch_id)
         if late:
             told.append(

@@ -20,20 +20,22 @@ import numpy as np
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, Feed, feed_named
-from customer360.contract.records import RECORD, Chunk, loads, masked, shown
+from customer360.contract.json_values import dumps, loads
+from customer360.contract.masking import masked, shown
+from customer360.contract.records import RECORD, Chunk
 from customer360.errors import Customer360Error
 from customer360.front_door import formats, ledger, load, readers
 from customer360.front_door.formats import UnreadableFileError
 from customer360.front_door.rows_to_copy import csv_of
 from customer360.gates import suites
-from customer360.gates.suites import LandingGate, Reason
+from customer360.gates.suites import Judged, LandingGate, Reason
 from customer360.kill_points import reach
 from customer360.settings import Settings
 from customer360.warehouse import Connection, dirty, query
 
-WAIVABLE = frozenset({"plausible_time", "order_of_times", "duration", "sum", "maximum"})
+WAIVABLE = frozenset({"plausible_time", "order_of_times", "duration"})
 """Rules that a person may set aside for a row with "accept as is": what they forbid is odd, but can be stored and
-computed with. A value that cannot be read, or is missing, nobody can accept."""
+computed with. A value that cannot be read, or is missing, nobody can accept; nor amounts that a later gate refuses."""
 
 ID_COLUMN, REASONS_COLUMN, RECORD_COLUMN = "quarantine_id", "reasons", "record_as_it_came"
 _OWN_COLUMNS = frozenset({ID_COLUMN, REASONS_COLUMN, RECORD_COLUMN})
@@ -265,7 +267,7 @@ def export(connection: Connection, selection: Selection, target: Path) -> int:
                     for name, value in cells(one).items()
                 }
                 whole = whole | own if whole else {RECORD_COLUMN: one.record} | own
-                stream.write(readers.dumps(whole).decode() + "\n")
+                stream.write(dumps(whole).decode() + "\n")
     return len(found)
 
 
@@ -290,7 +292,7 @@ def _export_csv(feed: Feed, found: list[Row], stream: Any) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, str) else readers.dumps(value).decode()
+    return str(value) if isinstance(value, str) else dumps(value).decode()
 
 
 def neutral(cell: str) -> str:
@@ -393,7 +395,7 @@ def _release_corrected(connection: Connection, corrected: Path, who: str, why: s
             continue
         by_batch.setdefault(one.batch_id, []).append(one)
     for batch_id, rows in by_batch.items():
-        texts = [readers.dumps(records[one.quarantine_id]).decode() for one in rows]
+        texts = [dumps(records[one.quarantine_id]).decode() for one in rows]
         chunk = readers.read_again(FEEDS[rows[0].feed], {"format": "jsonl"}, texts)
         _let_in(connection, batch_id, rows, chunk, frozenset(), who, why, outcome, is_corrected=True)
 
@@ -477,11 +479,12 @@ def _let_in(
     assert batch is not None  # noqa: S101 - a quarantined row refers to its batch
     chunk.row_numbers = np.array([one.row_number for one in rows], np.int64)
     gate = LandingGate(chunk.feed, batch.landed_at)
-    reasons = gate.check(chunk)
+    judged = gate.check(chunk, waived)
+    chunk, reasons = judged.chunk, judged.reasons
     bad = {
         place: kept
         for place, found in reasons.items()
-        if (kept := [reason for reason in found if reason.rule not in waived])
+        if place in judged.aside and (kept := [reason for reason in found if reason.rule not in waived])
     }
     for place, found in bad.items():
         outcome.still_bad[rows[place].quarantine_id] = found
@@ -493,9 +496,9 @@ def _let_in(
     good = [place for place in range(len(rows)) if place not in bad]
     if not good:
         return
-    set_aside = Counter(reason.rule for place in good for reason in reasons.get(place, ()))
+    set_aside = Counter(reason.rule for place in good for reason in reasons.get(place, ()) if reason.rule in waived)
     warning = ", ".join(f"{rule} waived for {count:,} rows by {who}" for rule, count in sorted(set_aside.items()))
-    batch_id = _release_batch(connection, batch, len(good), chunk, warning)
+    batch_id = _release_batch(connection, batch, len(good), judged, warning)
     load.copy_csv(connection, f"raw.{chunk.feed.name}", chunk.feed.raw_columns, csv_of(chunk, batch_id, np.array(good)))
     reach("release.copied")
     _close(connection, [rows[place].quarantine_id for place in good], "released", who, why, batch_id)
@@ -506,17 +509,24 @@ def _let_in(
     outcome.batch_ids.append(batch_id)
 
 
-def _release_batch(connection: Connection, origin: ledger.Batch, count: int, chunk: Chunk, warning: str) -> int:
+def _release_batch(connection: Connection, origin: ledger.Batch, count: int, judged: Judged, warning: str) -> int:
     row = connection.execute(
         """
         insert into ops.batches (feed, file_name, is_history, state, landed_rows, loaded_rows, released_from,
-                                 unknown_fields, warning, gated_at, loaded_at)
+                                 unknown_fields, unusable_fields, warning, gated_at, loaded_at)
         select feed, format('release-%%s-%%s', batch_id,
                             1 + (select count(*) from ops.batches where released_from = o.batch_id)),
-            is_history, 'loaded', %s, %s, batch_id, %s, nullif(%s, ''), clock_timestamp(), clock_timestamp()
+            is_history, 'loaded', %s, %s, batch_id, %s, %s, nullif(%s, ''), clock_timestamp(), clock_timestamp()
         from ops.batches as o where batch_id = %s returning batch_id
         """,
-        [count, count, json.dumps(chunk.unknown_fields), warning, origin.batch_id],
+        [
+            count,
+            count,
+            json.dumps(judged.chunk.unknown_fields),
+            json.dumps(judged.unusable),
+            warning,
+            origin.batch_id,
+        ],
     ).fetchone()
     assert row is not None  # noqa: S101 - the origin exists
     return int(row[0])

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from customer360.contract.feeds import Feed, Field
+from customer360.contract.feeds import PIECE_PRICE, UNIT_PRICE, Feed, Field
 from customer360.contract.records import Chunk
 
 _NO_TEXT = pa.scalar(None, pa.string())
@@ -63,6 +63,14 @@ def number_text(values: pa.Array) -> pa.Array:
         return pc.replace_substring_regex(values.cast(pa.string()), r"\.?0+$", "")
 
 
+def price_text(values: pa.Array) -> pa.Array:
+    """Prices with four decimals, as money has them, or as many more as they need."""
+    try:
+        return values.cast(pa.decimal128(24, 4)).cast(pa.string())
+    except pa.ArrowInvalid:
+        return pc.replace_substring_regex(values.cast(pa.string()), r"(\.\d{4}\d*?)0+$", r"\1")
+
+
 def json_of_array(of: Field, values: pa.Array) -> pa.Array:
     """An array of objects as JSON text: one form for every format, money with four decimals, nulls left out."""
     if values.null_count == len(values):
@@ -93,7 +101,8 @@ def _json_piece(inner: Field, child: pa.Array) -> pa.Array:
         text = child.cast(pa.timestamp("us")).cast(pa.string())
         return pc.binary_join_element_wise(key + '"', pc.replace_substring(text, " ", "T"), 'Z"', "")
     if inner.kind == "number":
-        return pc.binary_join_element_wise(key, number_text(child), "")
+        text = price_text(child) if inner.limits in (UNIT_PRICE, PIECE_PRICE) else number_text(child)
+        return pc.binary_join_element_wise(key, text, "")
     return pc.binary_join_element_wise(key, child.cast(pa.string()), "")
 
 

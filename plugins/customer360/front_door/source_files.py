@@ -19,9 +19,10 @@ from psycopg.types.json import Jsonb
 from customer360.contract.feeds import Feed
 from customer360.contract.records import Chunk
 from customer360.front_door import landing
-from customer360.front_door.formats import UnreadableFileError
+from customer360.front_door.formats import Reading, Source, UnreadableFileError
 from customer360.front_door.ledger import Batch
-from customer360.front_door.readers import Reading, Source, open_source, plain
+from customer360.front_door.readers import open_source
+from customer360.front_door.text_blocks import plain
 from customer360.settings import Settings
 from customer360.sources import declaration
 from customer360.sources.conversion import Conversion, convert

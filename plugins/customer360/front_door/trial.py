@@ -33,6 +33,8 @@ class Trial:
     quarantined: int
     reasons: dict[str, Row]
     """Field and rule -> how many records the gate would quarantine for it, the first of them, some of the values."""
+    unusable_fields: dict[str, dict[str, int]]
+    """Optional field -> rule -> how many records would be loaded without it."""
 
     def as_json(self) -> Row:
         """Everything that the command prints."""
@@ -50,6 +52,7 @@ class Trial:
             "unknown_columns": done.unknown_columns,
             "quarantined": self.quarantined,
             "reasons": self.reasons,
+            "unusable_fields": self.unusable_fields,
             "examples": [{"original": original, "record": record} for original, record in self.examples],
         }
 
@@ -92,6 +95,7 @@ def try_file(settings: Settings, path: Path, *, name: str = "", namespace: str =
         gate = LandingGate(source.feed, datetime.now(UTC))
         shown: list[tuple[Row, Row]] = []
         reasons: dict[str, Row] = {}
+        unusable: dict[str, dict[str, int]] = {}
         quarantined = 0
         with source_files.opened(source.feed, done) as converted:
             for chunk in converted.chunks:
@@ -100,8 +104,12 @@ def try_file(settings: Settings, path: Path, *, name: str = "", namespace: str =
                     filled = {k: v for k, v in original.items() if v is not None} if isinstance(original, dict) else {}
                     shown.append((filled, json.loads(chunk.record(row))))
                 judged = gate.check(chunk)
-                quarantined += len(judged)
-                for row, why in judged.items():
+                quarantined += len(judged.reasons)
+                for name, rules in judged.unusable.items():
+                    lost = unusable.setdefault(name, {})
+                    for rule, count in rules.items():
+                        lost[rule] = lost.get(rule, 0) + count
+                for row, why in judged.reasons.items():
                     for reason in why:
                         said = reasons.setdefault(
                             f"{reason.field}: {reason.rule}",
@@ -113,7 +121,7 @@ def try_file(settings: Settings, path: Path, *, name: str = "", namespace: str =
                         value = json.loads(chunk.record(row)).get(reason.field)
                         if isinstance(value, str) and value not in said["values"] and len(said["values"]) < _NUMBERS:
                             said["values"].append(value)
-        return Trial(source, done, shown, quarantined, reasons)
+        return Trial(source, done, shown, quarantined, reasons, unusable)
 
 
 def recognised(sources: list[Source], file: InputFile) -> Source:

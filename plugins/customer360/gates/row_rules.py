@@ -1,17 +1,18 @@
 """Great Expectations expectations about the rows of a batch, each answered by one vectorised pass over a column.
 
 GX's own map expectations take 0.8-5 s per million rows each, because they build Python objects and several metrics
-per check. Here each expectation has one metric, whose value is the array of the rows that break it; the whole suite
-of a feed costs less than one built-in check. They stay GX expectations: they live in suites, carry a severity and
-the reason why they exist (``notes``), and their results are in Data Docs.
+per check. Here each rule is one class: its parameters, the rows that break it, and why, in words. The metric that GX
+asks for is made from the class. The rules stay GX expectations: they live in suites, carry a severity and the reason
+why they exist (``notes``), and their results are in Data Docs.
 
 What they look at is a :class:`customer360.contract.records.Chunk`, handed to GX in the attributes of a data frame
 that holds the row numbers: GX hashes every value of a frame it is given, twice, which alone would cost a second per
-million. No result holds a value: rows are told by number, and :meth:`RowExpectation.explain` masks what it shows.
+million. No result holds a value: rows are named by number, and :meth:`RowExpectation.explain` masks what it shows.
 """
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -27,7 +28,8 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
-from customer360.contract.records import RECORD, Chunk, masked, shown
+from customer360.contract.masking import masked, shown
+from customer360.contract.records import RECORD, Chunk, Problems
 
 Rows = np.ndarray
 """Rows of the chunk, counted from 0, in ascending order."""
@@ -50,14 +52,24 @@ def _where(mask: pa.Array | pa.ChunkedArray) -> Rows:
     return np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
 
 
-def _number(value: int, kind: pa.DataType) -> pa.Scalar:
-    return pa.scalar(Decimal(value) if pa.types.is_decimal(kind) else value, kind)
+def _but(rows: Rows, *explained: Problems) -> Rows:
+    """The rows less those for which there is a reason already."""
+    known = set().union(*explained) if len(rows) else set()
+    return np.array([row for row in rows if int(row) not in known], np.int64) if known else rows
+
+
+def _number(value: str, kind: pa.DataType) -> pa.Scalar:
+    """A bound as a scalar that compares with a column without overflow."""
+    if pa.types.is_integer(kind):
+        return pa.scalar(int(Decimal(value)), pa.int64())
+    return pa.scalar(Decimal(value), pa.decimal128(38, kind.scale))
 
 
 class _RowsMetric(TableMetricProvider):
     """Base of the metrics: the rows of the batch that break one rule."""
 
     domain_keys: ClassVar[tuple[str, ...]] = ()  # type: ignore[misc]
+    expectation: ClassVar[Any] = None
 
     @metric_value(engine=PandasExecutionEngine)
     def _pandas(
@@ -67,27 +79,49 @@ class _RowsMetric(TableMetricProvider):
         metric_value_kwargs: dict[str, Any],
         metrics: dict[str, Any],
         runtime_configuration: dict[str, Any],
-    ) -> Rows:
+    ) -> Any:
         batch_data: Any = execution_engine.batch_manager.active_batch_data
         attributes = batch_data.dataframe.attrs
         arguments = {key: metric_value_kwargs.get(key) for key in cls.value_keys}
-        return cls.rows(attributes["chunk"], attributes["landed_at"], **arguments)
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        """The rows that break the rule."""
-        raise NotImplementedError
+        return cls.expectation.broken(attributes["chunk"], attributes["landed_at"], **arguments)
 
 
 class RowExpectation(BatchExpectation):
-    """Base of the expectations: true for each row of the batch, or the row steps aside."""
+    """Base of the rules: true for each row of the batch, or the row steps aside, or loses a field.
+
+    A rule declares its parameters as fields, finds the rows that break it in :meth:`broken`, and says why in
+    :meth:`explain`.
+    """
 
     column: str = ""
+    costs: list[str] = []  # noqa: RUF012 - pydantic copies it
+    """The fields that a row loses by breaking the rule; none: the row steps aside (or, for a warning, goes on)."""
 
     rule: ClassVar[str] = ""
     """The rule's name in ``quarantine.rows.reasons``."""
 
     _configuration: Any = PrivateAttr(default=None)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the rule's metric, with the rule's own parameters as the arguments."""
+        super().__init_subclass__(**kwargs)
+        if not cls.rule:
+            return
+        own = {
+            name
+            for base in cls.__mro__
+            if issubclass(base, RowExpectation)
+            for name, kind in inspect.get_annotations(base).items()
+            if "ClassVar" not in str(kind) and not name.startswith("_")
+        }
+        keys = tuple(sorted(own - {"costs"}))
+        cls.success_keys = keys
+        cls.metric_dependencies = (f"table.rows_that_break.{cls.__name__}",)
+        type(
+            f"_Rows{cls.__name__}",
+            (_RowsMetric,),
+            {"metric_name": cls.metric_dependencies[0], "value_keys": keys, "expectation": cls},
+        )
 
     @property
     def configuration(self) -> ExpectationConfiguration:
@@ -104,6 +138,11 @@ class RowExpectation(BatchExpectation):
             "success": len(rows) == 0,
             "result": {"unexpected_count": len(rows), "unexpected_index_list": rows.tolist()},
         }
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        """The rows that break the rule."""
+        raise NotImplementedError
 
     @property
     def subject(self) -> str:
@@ -138,90 +177,59 @@ def said(value: Any, *, is_personal: bool = False) -> str:
 # --- values of one field ---------------------------------------------------------------------------------------------
 
 
-class _RowsUntyped(_RowsMetric):
-    metric_name = "table.rows_whose_value_does_not_fit_its_type"
-    value_keys = ("column",)
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        problems = chunk.problems.get(arguments["column"])
-        return np.array(sorted(problems), np.int64) if problems else NO_ROWS
-
-
 class ExpectReadableValue(RowExpectation):
     """The value is of the field's type (or, for the whole record, the record can be read at all)."""
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_whose_value_does_not_fit_its_type",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column",)
     rule: ClassVar[str] = "readable"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        problems = chunk.problems.get(parameters["column"])
+        return np.array(sorted(problems), np.int64) if problems else NO_ROWS
 
     def explain(self, chunk: Chunk, row: int) -> str:
         reason = chunk.problems[self.column][row]
+        if self.column.endswith("[]"):  # of elements, each of which is named
+            return reason
         subject = "the record" if self.column == RECORD else self.column
         return f"{subject}{reason}" if reason.startswith("[") else f"{subject} {reason}"
-
-
-class _RowsMissing(_RowsMetric):
-    metric_name = "table.rows_without_required_value"
-    value_keys = ("column",)
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        if values.null_count == 0:
-            return NO_ROWS
-        # What could not be read has its own reason; it is not missing.
-        told = {*chunk.problems.get(arguments["column"], ()), *chunk.problems.get(RECORD, ())}
-        return np.array([row for row in _where(values.is_null()) if int(row) not in told], np.int64)
 
 
 class ExpectRequiredValue(RowExpectation):
     """A required field has a value."""
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_without_required_value",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column",)
     rule: ClassVar[str] = "required"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        column = parameters["column"]
+        values = chunk.columns[column]
+        if values.null_count == 0:
+            return NO_ROWS
+        # What could not be read has its own reason; it is not missing.
+        return _but(_where(values.is_null()), chunk.problems.get(column, {}), chunk.problems.get(RECORD, {}))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         return f"{self.column} is missing"
-
-
-class _RowsTooLong(_RowsMetric):
-    metric_name = "table.rows_with_too_long_text"
-    value_keys = ("column", "limit")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        longest = pc.max(pc.binary_length(values)).as_py()
-        if longest is None or longest <= arguments["limit"]:  # bytes are at least as many as characters
-            return NO_ROWS
-        return _where(pc.greater(pc.utf8_length(values), arguments["limit"]))
 
 
 class ExpectTextWithin(RowExpectation):
     """A text has at most so many characters."""
 
     limit: int
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_too_long_text",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "limit")
     rule: ClassVar[str] = "length"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        values = chunk.columns[parameters["column"]]
+        longest = pc.max(pc.binary_length(values)).as_py()
+        if longest is None or longest <= parameters["limit"]:  # bytes are at least as many as characters
+            return NO_ROWS
+        return _where(pc.greater(pc.utf8_length(values), parameters["limit"]))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         length = len(chunk.columns[self.column][row].as_py())
         return f"{self.column} has {length} characters, at most {self.limit} are allowed"
-
-
-class _RowsOfAnotherForm(_RowsMetric):
-    metric_name = "table.rows_of_another_form"
-    value_keys = ("column", "form")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        if values.null_count == len(values):
-            return NO_ROWS
-        return _where(pc.invert(pc.match_substring_regex(values, f"^(?:{arguments['form']})$")))
 
 
 class ExpectTextForm(RowExpectation):
@@ -230,28 +238,17 @@ class ExpectTextForm(RowExpectation):
     form: str
     """A regular expression (RE2) that the whole text must match."""
     in_words: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_of_another_form",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "form")
     rule: ClassVar[str] = "form"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        values = chunk.columns[parameters["column"]]
+        if values.null_count == len(values):
+            return NO_ROWS
+        return _where(pc.invert(pc.match_substring_regex(values, f"^(?:{parameters['form']})$")))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         return f"{self.column} must be {self.in_words}: {_value(chunk, self.column, row)}"
-
-
-class _RowsOutsideSet(_RowsMetric):
-    metric_name = "table.rows_outside_set"
-    value_keys = ("column", "choices")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        if values.null_count == len(values):
-            return NO_ROWS
-        choices = pa.array(list(arguments["choices"]), pa.string()).cast(values.type)
-        known = pc.is_in(values, choices)
-        if values.null_count == 0 and pc.all(known).as_py():
-            return NO_ROWS
-        return _where(pc.and_(values.is_valid(), pc.invert(known)))
 
 
 class ExpectOneOf(RowExpectation):
@@ -260,77 +257,86 @@ class ExpectOneOf(RowExpectation):
     choices: list[str]
     called: str = ""
     """What the set is, where it is too long to be listed."""
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_outside_set",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "choices")
     rule: ClassVar[str] = "choice"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        values = chunk.columns[parameters["column"]]
+        if values.null_count == len(values):
+            return NO_ROWS
+        choices = pa.array(list(parameters["choices"]), pa.string()).cast(values.type)
+        known = pc.is_in(values, choices)
+        if values.null_count == 0 and pc.all(known).as_py():
+            return NO_ROWS
+        return _where(pc.and_(values.is_valid(), pc.invert(known)))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         wanted = self.called or "one of " + ", ".join(self.choices)
-        text = str(chunk.columns[self.column][row].as_py())
-        for choice in self.choices:
-            if choice.lower() == text.strip().lower():
-                return f"{self.column} is not {wanted}: {text.strip()} must be written {choice}"
         return f"{self.column} is not {wanted}: {_value(chunk, self.column, row)}"
-
-
-class _RowsBelow(_RowsMetric):
-    metric_name = "table.rows_below"
-    value_keys = ("column", "minimum")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        if values.null_count == len(values):
-            return NO_ROWS
-        return _where(pc.less(values, _number(arguments["minimum"], values.type)))
 
 
 class ExpectAtLeast(RowExpectation):
     """A number is at least so much."""
 
-    minimum: int
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_below",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "minimum")
+    minimum: str
     rule: ClassVar[str] = "minimum"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        return _below(chunk.columns[parameters["column"]], parameters["minimum"])
 
     def explain(self, chunk: Chunk, row: int) -> str:
         return f"{self.column} is less than {self.minimum}: {_value(chunk, self.column, row)}"
 
 
-# --- times -----------------------------------------------------------------------------------------------------------
+class ExpectWithinSize(RowExpectation):
+    """A number is not larger than every later column, sum and product can hold."""
 
-
-class _RowsBefore(_RowsMetric):
-    metric_name = "table.rows_with_times_in_wrong_order"
-    value_keys = ("column", "earlier")
+    limit: str
+    is_excluded: bool = False
+    rule: ClassVar[str] = "limit"
 
     @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        return _where(pc.less(chunk.columns[arguments["column"]], chunk.columns[arguments["earlier"]]))
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        return _above(chunk.columns[parameters["column"]], parameters["limit"], parameters["is_excluded"])
+
+    def explain(self, chunk: Chunk, row: int) -> str:
+        return f"{self.column} {_too_large(self.limit, self.is_excluded)}: {_value(chunk, self.column, row)}"
+
+
+def _below(values: pa.Array, minimum: str) -> Rows:
+    if values.null_count == len(values):
+        return NO_ROWS
+    return _where(pc.less(values, _number(minimum, values.type)))
+
+
+def _above(values: pa.Array, limit: str, is_excluded: bool) -> Rows:
+    if values.null_count == len(values):
+        return NO_ROWS
+    above = pc.greater_equal if is_excluded else pc.greater
+    return _where(above(values, _number(limit, values.type)))
+
+
+def _too_large(limit: str, is_excluded: bool) -> str:
+    return f"is {Decimal(limit):,} or more" if is_excluded else f"is more than {Decimal(limit):,}"
+
+
+# --- times -----------------------------------------------------------------------------------------------------------
 
 
 class ExpectNotBefore(RowExpectation):
     """A time is not before another one of the same record."""
 
     earlier: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_times_in_wrong_order",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "earlier")
     rule: ClassVar[str] = "order_of_times"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        return _where(pc.less(chunk.columns[parameters["column"]], chunk.columns[parameters["earlier"]]))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         late, early = _value(chunk, self.column, row), _value(chunk, self.earlier, row)
         return f"{self.column} is before {self.earlier}: {late} < {early}"
-
-
-class _RowsTooLate(_RowsMetric):
-    metric_name = "table.rows_with_times_too_far_apart"
-    value_keys = ("column", "since", "hours")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        since = chunk.columns[arguments["since"]].cast(pa.int64())
-        limit = pc.add(since, int(arguments["hours"]) * 3_600_000_000)
-        return _where(pc.greater(chunk.columns[arguments["column"]].cast(pa.int64()), limit))
 
 
 class ExpectWithinHours(RowExpectation):
@@ -338,9 +344,13 @@ class ExpectWithinHours(RowExpectation):
 
     since: str
     hours: int
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_times_too_far_apart",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "since", "hours")
     rule: ClassVar[str] = "duration"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        since = chunk.columns[parameters["since"]].cast(pa.int64())
+        limit = pc.add(since, int(parameters["hours"]) * 3_600_000_000)
+        return _where(pc.greater(chunk.columns[parameters["column"]].cast(pa.int64()), limit))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         late, early = _value(chunk, self.column, row), _value(chunk, self.since, row)
@@ -350,72 +360,58 @@ class ExpectWithinHours(RowExpectation):
 EARLIEST = datetime(1995, 1, 1, tzinfo=UTC)
 
 
-class _RowsOutOfTime(_RowsMetric):
-    metric_name = "table.rows_with_implausible_times"
-    value_keys = ("column", "days_ahead")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        extremes = pc.min_max(values)
-        if not extremes["min"].is_valid:
-            return NO_ROWS
-        earliest, latest = pa.scalar(EARLIEST, values.type), pa.scalar(_latest(landed_at, arguments), values.type)
-        if extremes["min"].value >= earliest.value and extremes["max"].value <= latest.value:
-            return NO_ROWS
-        return _where(pc.or_(pc.less(values, earliest), pc.greater(values, latest)))
-
-
-def _latest(landed_at: datetime, arguments: dict[str, Any]) -> datetime:
-    return landed_at + timedelta(days=int(arguments["days_ahead"]))
-
-
 class ExpectPlausibleTime(RowExpectation):
     """A time is not before 1995 and not further ahead of the batch's landing than agreed."""
 
     days_ahead: int
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_implausible_times",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "days_ahead")
     rule: ClassVar[str] = "plausible_time"
 
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        return _implausible(chunk.columns[parameters["column"]], landed_at, parameters["days_ahead"])
+
     def explain(self, chunk: Chunk, row: int) -> str:
-        # Years beyond Python's own range exist in Parquet files.
-        value = chunk.columns[self.column][row]
-        before = value.value < pa.scalar(EARLIEST, value.type).value
-        text = pc.cast(pc.cast(value, pa.timestamp("us")), pa.string()).as_py()[:10]
-        if before:
-            return f"{self.column} is before 1995: {text}"
-        days = "day" if self.days_ahead == 1 else "days"
-        return f"{self.column} is more than {self.days_ahead} {days} after the batch landed: {text}"
+        return f"{self.column} {_why_implausible(chunk.columns[self.column][row], self.days_ahead)}"
+
+
+def _implausible(values: pa.Array, landed_at: datetime, days_ahead: int) -> Rows:
+    extremes = pc.min_max(values)
+    if not extremes["min"].is_valid:
+        return NO_ROWS
+    earliest = pa.scalar(EARLIEST, values.type)
+    latest = pa.scalar(landed_at + timedelta(days=int(days_ahead)), values.type)
+    if extremes["min"].value >= earliest.value and extremes["max"].value <= latest.value:
+        return NO_ROWS
+    return _where(pc.or_(pc.less(values, earliest), pc.greater(values, latest)))
+
+
+def _why_implausible(value: pa.Scalar, days_ahead: int) -> str:
+    # Years beyond Python's own range exist in Parquet files.
+    text = pc.cast(pc.cast(value, pa.timestamp("us")), pa.string()).as_py()[:10]
+    if value.value < pa.scalar(EARLIEST, value.type).value:
+        return f"is before 1995: {text}"
+    days = "day" if days_ahead == 1 else "days"
+    return f"is more than {days_ahead} {days} after the batch landed: {text}"
 
 
 # --- several fields --------------------------------------------------------------------------------------------------
-
-
-class _RowsOfNobody(_RowsMetric):
-    metric_name = "table.rows_without_any_of"
-    value_keys = ("columns",)
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        nobody = None
-        for column in arguments["columns"]:
-            values = chunk.columns[column]
-            if values.null_count == 0:
-                return NO_ROWS
-            nobody = values.is_null() if nobody is None else pc.and_(nobody, values.is_null())
-        unread = chunk.problems.get(RECORD, {})
-        rows = _where(nobody)
-        return np.array([row for row in rows if int(row) not in unread], np.int64) if unread else rows
 
 
 class ExpectAnyOf(RowExpectation):
     """At least one of some fields has a value."""
 
     columns: list[str]
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_without_any_of",)
-    success_keys: ClassVar[tuple[str, ...]] = ("columns",)
     rule: ClassVar[str] = "someone"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        nobody = None
+        for column in parameters["columns"]:
+            values = chunk.columns[column]
+            if values.null_count == 0:
+                return NO_ROWS
+            nobody = values.is_null() if nobody is None else pc.and_(nobody, values.is_null())
+        return _but(_where(nobody), chunk.problems.get(RECORD, {}))
 
     @property
     def subject(self) -> str:
@@ -425,70 +421,55 @@ class ExpectAnyOf(RowExpectation):
         return f"none of {', '.join(self.columns)} is given"
 
 
-class _RowsWithHalfAPair(_RowsMetric):
-    metric_name = "table.rows_with_half_a_pair"
-    value_keys = ("column", "other")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        column, other = arguments["column"], arguments["other"]
-        rows = _where(pc.xor(chunk.columns[column].is_valid(), chunk.columns[other].is_valid()))
-        told = {*chunk.problems.get(column, ()), *chunk.problems.get(other, ())}
-        return np.array([row for row in rows if int(row) not in told], np.int64) if told else rows
-
-
-class ExpectBothOrNeither(RowExpectation):
-    """Two fields come together or not at all."""
+class ExpectOnlyWith(RowExpectation):
+    """A field comes only together with another one."""
 
     other: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_half_a_pair",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "other")
     rule: ClassVar[str] = "pair"
 
-    def explain(self, chunk: Chunk, row: int) -> str:
-        has_first = chunk.columns[self.column][row].is_valid
-        given, absent = (self.column, self.other) if has_first else (self.other, self.column)
-        return f"{given} is given without {absent}"
-
-
-class _RowsAbove(_RowsMetric):
-    metric_name = "table.rows_above_another_column"
-    value_keys = ("column", "other")
-
     @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        return _where(pc.greater(chunk.columns[arguments["column"]], chunk.columns[arguments["other"]]))
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        other = parameters["other"]
+        alone = pc.and_(chunk.columns[parameters["column"]].is_valid(), chunk.columns[other].is_null())
+        return _but(_where(alone), chunk.problems.get(other, {}))
+
+    def explain(self, chunk: Chunk, row: int) -> str:
+        return f"{self.column} is given without {self.other}"
 
 
 class ExpectAtMostOther(RowExpectation):
     """A number is at most another one of the same record."""
 
     other: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_above_another_column",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "other")
     rule: ClassVar[str] = "maximum"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        return _where(pc.greater(chunk.columns[parameters["column"]], chunk.columns[parameters["other"]]))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         value, limit = _value(chunk, self.column, row), _value(chunk, self.other, row)
         return f"{self.column} is more than {self.other}: {value} > {limit}"
 
 
-class _RowsLongerThan(_RowsMetric):
-    metric_name = "table.rows_longer_than_their_span"
-    value_keys = ("column", "start", "end")
+class ExpectCovered(RowExpectation):
+    """An amount is at least the sum of some others."""
+
+    parts: list[str]
+    rule: ClassVar[str] = "covered"
 
     @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        if values.null_count == len(values):
-            return NO_ROWS
-        start, end = (
-            chunk.columns[arguments["start"]].cast(pa.int64()),
-            chunk.columns[arguments["end"]].cast(pa.int64()),
-        )
-        # A second has begun when a part of it has passed, and producers round either way.
-        seconds = pc.divide(pc.add(pc.subtract(end, start), 999_999), 1_000_000)
-        return _where(pc.greater(values, seconds))
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        wide = pa.decimal128(30, 4)
+        rest = chunk.columns[parameters["column"]].cast(wide)
+        for part in parameters["parts"]:
+            values = chunk.columns[part].cast(wide)
+            if values.null_count < len(values):
+                rest = pc.subtract(rest, pc.fill_null(values, pa.scalar(Decimal(0), wide))).cast(wide)
+        return _where(pc.less(rest, pa.scalar(Decimal(0), wide)))
+
+    def explain(self, chunk: Chunk, row: int) -> str:
+        return f"{self.column} is less than {' and '.join(self.parts)} together"
 
 
 class ExpectSecondsWithin(RowExpectation):
@@ -496,9 +477,17 @@ class ExpectSecondsWithin(RowExpectation):
 
     start: str
     end: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_longer_than_their_span",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "start", "end")
     rule: ClassVar[str] = "duration"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        values = chunk.columns[parameters["column"]]
+        if values.null_count == len(values):
+            return NO_ROWS
+        start, end = (chunk.columns[parameters[name]].cast(pa.int64()) for name in ("start", "end"))
+        # A second has begun when a part of it has passed, and producers round either way.
+        seconds = pc.divide(pc.add(pc.subtract(end, start), 999_999), 1_000_000)
+        return _where(pc.greater(values, seconds))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         start, end = chunk.columns[self.start][row].as_py(), chunk.columns[self.end][row].as_py()
@@ -509,24 +498,15 @@ class ExpectSecondsWithin(RowExpectation):
 # --- elements of arrays ----------------------------------------------------------------------------------------------
 
 
-class _RowsEmptyArray(_RowsMetric):
-    metric_name = "table.rows_with_empty_array"
-    value_keys = ("column",)
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        values = chunk.columns[arguments["column"]]
-        rows = _where(pc.equal(pc.list_value_length(values), 0))
-        told = chunk.problems.get(arguments["column"], {})
-        return np.array([row for row in rows if int(row) not in told], np.int64) if told else rows
-
-
 class ExpectNonEmptyArray(RowExpectation):
     """An array is null or has elements."""
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_empty_array",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column",)
     rule: ClassVar[str] = "not_empty"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        rows = _where(pc.equal(pc.list_value_length(chunk.columns[parameters["column"]]), 0))
+        return _but(rows, chunk.problems.get(parameters["column"], {}))
 
     def explain(self, chunk: Chunk, row: int) -> str:
         return f"{self.column} is an empty array; leave the field out when the {self.column} are unknown"
@@ -540,6 +520,22 @@ class ElementExpectation(RowExpectation):
     @property
     def subject(self) -> str:
         return f"{self.column}[].{self.element}"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        elements, parents = chunk.elements(parameters["column"])
+        values = pc.struct_field(elements, parameters["element"])
+        if values.null_count == len(values) and cls.rule != "required":
+            return NO_ROWS
+        broken = cls.broken_elements(elements, values, landed_at, **parameters)
+        return np.unique(parents[broken]) if len(broken) else NO_ROWS
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        """The elements that break the rule, counted over the whole chunk."""
+        raise NotImplementedError
 
     def explain(self, chunk: Chunk, row: int) -> str:
         values = chunk.columns[self.column][row].as_py() or []
@@ -556,60 +552,39 @@ class ElementExpectation(RowExpectation):
         raise NotImplementedError
 
 
-def _rows_of_elements(chunk: Chunk, column: str, mask: pa.Array, *, but_told: bool = False) -> Rows:
-    """The rows of the chunk that have an element for which ``mask`` is true."""
-    elements = _where(mask)
-    if not len(elements):
-        return NO_ROWS
-    rows = np.unique(chunk.elements(column)[1][elements])
-    if but_told and (told := chunk.problems.get(column)):
-        rows = np.array([row for row in rows if int(row) not in told], np.int64)
-    return rows
-
-
-class _RowsWithElementMissing(_RowsMetric):
-    metric_name = "table.rows_with_element_lacking"
-    value_keys = ("column", "element")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, _ = chunk.elements(arguments["column"])
-        values = pc.struct_field(elements, arguments["element"])
-        if values.null_count == 0:
-            return NO_ROWS
-        return _rows_of_elements(chunk, arguments["column"], values.is_null(), but_told=True)
-
-
 class ExpectElementValue(ElementExpectation):
     """Each element has a required field."""
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_lacking",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "element")
     rule: ClassVar[str] = "required"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        column = parameters["column"]
+        rows = super().broken(chunk, landed_at, **parameters)
+        return _but(rows, chunk.problems.get(column, {}), chunk.problems.get(f"{column}[]", {}))
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        return _where(values.is_null())
 
     def fault(self, element: dict[str, Any]) -> str:
         return "is missing" if element.get(self.element) is None else ""
-
-
-class _RowsWithElementOutsideSet(_RowsMetric):
-    metric_name = "table.rows_with_element_outside_set"
-    value_keys = ("column", "element", "choices")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, _ = chunk.elements(arguments["column"])
-        values = pc.struct_field(elements, arguments["element"])
-        known = pc.is_in(values, pa.array(list(arguments["choices"]), pa.string()))
-        return _rows_of_elements(chunk, arguments["column"], pc.and_(values.is_valid(), pc.invert(known)))
 
 
 class ExpectElementOneOf(ElementExpectation):
     """A field of each element has one of the agreed values."""
 
     choices: list[str]
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_outside_set",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "element", "choices")
     rule: ClassVar[str] = "choice"
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        known = pc.is_in(values, pa.array(list(parameters["choices"]), pa.string()))
+        return _where(pc.and_(values.is_valid(), pc.invert(known)))
 
     def fault(self, element: dict[str, Any]) -> str:
         value = element.get(self.element)
@@ -618,27 +593,27 @@ class ExpectElementOneOf(ElementExpectation):
         return f"must be one of {', '.join(self.choices)}: {said(value)}"
 
 
-class _RowsWithElementOfNothing(_RowsMetric):
-    metric_name = "table.rows_with_element_that_says_nothing"
-    value_keys = ("column", "others")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, _ = chunk.elements(arguments["column"])
-        mask = elements.is_valid()
-        for name in arguments["others"]:
-            mask = pc.and_(mask, pc.struct_field(elements, name).is_null())
-        return _rows_of_elements(chunk, arguments["column"], mask)
-
-
 class ExpectElementAnyOf(ElementExpectation):
     """Each element has at least one of several fields; ``element`` names the first of them."""
 
     others: list[str]
     """All of them."""
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_that_says_nothing",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "others")
     rule: ClassVar[str] = "required"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        column = parameters["column"]
+        rows = super().broken(chunk, landed_at, **parameters)
+        return _but(rows, chunk.problems.get(column, {}), chunk.problems.get(f"{column}[]", {}))
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        mask = elements.is_valid()
+        for name in parameters["others"]:
+            mask = pc.and_(mask, pc.struct_field(elements, name).is_null())
+        return _where(mask)
 
     def fault(self, element: dict[str, Any]) -> str:
         if any(element.get(name) is not None for name in self.others):
@@ -646,59 +621,82 @@ class ExpectElementAnyOf(ElementExpectation):
         return f"or {' or '.join(name for name in self.others if name != self.element)} must be there"
 
 
-class _RowsWithElementBelow(_RowsMetric):
-    metric_name = "table.rows_with_element_below"
-    value_keys = ("column", "element", "minimum", "is_excluded")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, _ = chunk.elements(arguments["column"])
-        values = pc.struct_field(elements, arguments["element"])
-        if values.null_count == len(values):
-            return NO_ROWS
-        below = pc.less_equal if arguments["is_excluded"] else pc.less
-        mask = below(values, _number(arguments["minimum"], values.type))
-        return _rows_of_elements(chunk, arguments["column"], mask)
-
-
 class ExpectElementAtLeast(ElementExpectation):
-    """A number of each element is at least, or more than, so much."""
+    """A number of each element is at least so much, or more than it."""
 
-    minimum: int
+    minimum: str
     is_excluded: bool = False
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_below",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "element", "minimum", "is_excluded")
     rule: ClassVar[str] = "minimum"
 
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        below = pc.less_equal if parameters["is_excluded"] else pc.less
+        return _where(below(values, _number(parameters["minimum"], values.type)))
+
     def fault(self, element: dict[str, Any]) -> str:
-        value = element.get(self.element)
-        if value is None or value > self.minimum or (value == self.minimum and not self.is_excluded):
+        value, minimum = element.get(self.element), Decimal(self.minimum)
+        if value is None or value > minimum or (value == minimum and not self.is_excluded):
             return ""
         wanted = f"not more than {self.minimum}" if self.is_excluded else f"less than {self.minimum}"
         return f"is {wanted}: {said(value)}"
 
 
-class _RowsWithElementAbove(_RowsMetric):
-    metric_name = "table.rows_with_element_above_another"
-    value_keys = ("column", "element", "other")
+class ExpectElementWithinSize(ElementExpectation):
+    """A number of each element is not larger than every later column, sum and product can hold."""
+
+    limit: str
+    is_excluded: bool = False
+    rule: ClassVar[str] = "limit"
 
     @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, _ = chunk.elements(arguments["column"])
-        values = pc.struct_field(elements, arguments["element"])
-        if values.null_count == len(values):
-            return NO_ROWS
-        mask = pc.greater(values, pc.struct_field(elements, arguments["other"]))
-        return _rows_of_elements(chunk, arguments["column"], mask)
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        return _above(values, parameters["limit"], parameters["is_excluded"])
+
+    def fault(self, element: dict[str, Any]) -> str:
+        value, limit = element.get(self.element), Decimal(self.limit)
+        if value is None or value < limit or (value == limit and not self.is_excluded):
+            return ""
+        return f"{_too_large(self.limit, self.is_excluded)}: {said(value)}"
+
+
+class ExpectElementProductWithin(ElementExpectation):
+    """Two numbers of each element, multiplied, are not larger than an amount may be."""
+
+    factor: str
+    limit: str
+    rule: ClassVar[str] = "limit"
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        # The tables hold much more than the limit, so that the last digits of a float do not matter.
+        factor = pc.struct_field(elements, parameters["factor"]).cast(pa.float64())
+        product = pc.multiply(pc.abs(values.cast(pa.float64())), factor)
+        return _where(pc.greater_equal(product, float(parameters["limit"])))
+
+    def fault(self, element: dict[str, Any]) -> str:
+        value, factor = element.get(self.element), element.get(self.factor)
+        if value is None or factor is None or float(abs(value)) * float(factor) < float(self.limit):
+            return ""
+        return f"times {self.factor} is {Decimal(self.limit):,} or more: {said(value)} x {said(factor)}"
 
 
 class ExpectElementAtMost(ElementExpectation):
     """A number of each element is at most another one of it."""
 
     other: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_above_another",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "element", "other")
     rule: ClassVar[str] = "maximum"
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        return _where(pc.greater(values, pc.struct_field(elements, parameters["other"])))
 
     def fault(self, element: dict[str, Any]) -> str:
         value, limit = element.get(self.element), element.get(self.other)
@@ -707,59 +705,52 @@ class ExpectElementAtMost(ElementExpectation):
         return f"is more than {self.other}: {said(value)} > {said(limit)}"
 
 
-class _RowsWithElementTimesOut(_RowsMetric):
-    metric_name = "table.rows_with_element_time_implausible"
-    value_keys = ("column", "element", "days_ahead")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, _ = chunk.elements(arguments["column"])
-        values = pc.struct_field(elements, arguments["element"])
-        if values.null_count == len(values):
-            return NO_ROWS
-        earliest, latest = pa.scalar(EARLIEST, values.type), pa.scalar(_latest(landed_at, arguments), values.type)
-        mask = pc.or_(pc.less(values, earliest), pc.greater(values, latest))
-        return _rows_of_elements(chunk, arguments["column"], mask)
-
-
 class ExpectElementPlausibleTime(ElementExpectation):
     """A time of each element is not before 1995 and not further ahead of the batch's landing than agreed."""
 
     days_ahead: int
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_element_time_implausible",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "element", "days_ahead")
     rule: ClassVar[str] = "plausible_time"
+
+    @classmethod
+    def broken_elements(
+        cls, elements: pa.StructArray, values: pa.Array, landed_at: datetime, **parameters: Any
+    ) -> np.ndarray:
+        return _implausible(values, landed_at, parameters["days_ahead"])
 
     def explain(self, chunk: Chunk, row: int) -> str:
         days = "day" if self.days_ahead == 1 else "days"
         return f"{self.subject} is before 1995 or more than {self.days_ahead} {days} after the batch landed"
 
 
-class _RowsWithSumAbove(_RowsMetric):
-    metric_name = "table.rows_with_sum_of_elements_above"
-    value_keys = ("column", "element", "total")
-
-    @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Rows:
-        elements, parents = chunk.elements(arguments["column"])
-        if len(elements) == 0:
-            return NO_ROWS
-        amounts = pc.struct_field(elements, arguments["element"])
-        wide = pa.table({"row": parents, "amount": amounts.cast(pa.decimal128(38, 4))})
-        sums = wide.group_by("row").aggregate([("amount", "sum")])
-        rows = sums.column("row").combine_chunks()
-        totals = chunk.columns[arguments["total"]].take(rows).cast(pa.decimal128(38, 4))
-        return np.sort(rows.to_numpy(zero_copy_only=False)[_where(pc.greater(sums.column("amount_sum"), totals))])
-
-
 class ExpectSumAtMost(RowExpectation):
-    """The amounts of an array add up to at most another field of the record."""
+    """The amounts of an array add up to at most another field of the record, give or take a tolerance."""
 
     element: str
     total: str
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows_with_sum_of_elements_above",)
-    success_keys: ClassVar[tuple[str, ...]] = ("column", "element", "total")
+    tolerance: str = "0"
+    share: str = "0"
+    """The tolerance is at least this share of the total."""
     rule: ClassVar[str] = "sum"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        elements, parents = chunk.elements(parameters["column"])
+        if len(elements) == 0:
+            return NO_ROWS
+        amounts = pc.struct_field(elements, parameters["element"])
+        wide = pa.table({"row": parents, "amount": amounts.cast(pa.decimal128(38, 4))})
+        sums = wide.group_by("row").aggregate([("amount", "sum")])
+        rows = sums.column("row").combine_chunks()
+        totals = chunk.columns[parameters["total"]].take(rows).cast(pa.decimal128(38, 4))
+        above = _where(pc.greater(sums.column("amount_sum"), totals))
+        tolerance, share = Decimal(parameters["tolerance"]), Decimal(parameters["share"])
+        found = [
+            rows[int(place)].as_py()
+            for place in above
+            if sums.column("amount_sum")[int(place)].as_py() - (total := totals[int(place)].as_py())
+            > max(tolerance, share * total)
+        ]
+        return np.array(sorted(found), np.int64) if found else NO_ROWS
 
     @property
     def subject(self) -> str:
@@ -771,28 +762,42 @@ class ExpectSumAtMost(RowExpectation):
         return f"the {self.column} add up to more than {self.total}: {said(total)} > {_value(chunk, self.total, row)}"
 
 
-# --- the whole batch -------------------------------------------------------------------------------------------------
+class ExpectUnmended(RowExpectation):
+    """Nothing in an array had to be left out: such rows are loaded, and the array is kept as it came."""
 
-
-class _UnknownFields(_RowsMetric):
-    metric_name = "table.unknown_fields"
-    value_keys = ()
+    subject_of: str
+    mended_by: str
+    rule: ClassVar[str] = "mended"
 
     @classmethod
-    def rows(cls, chunk: Chunk, landed_at: datetime, **arguments: Any) -> Any:
-        return chunk.unknown_fields
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        rows = chunk.mended.get((parameters["subject_of"], parameters["mended_by"]))
+        return np.array(sorted(rows), np.int64) if rows else NO_ROWS
+
+    @property
+    def subject(self) -> str:
+        return self.subject_of
+
+    def explain(self, chunk: Chunk, row: int) -> str:
+        return f"{self.subject_of}: {self.description}"
+
+
+# --- the whole batch -------------------------------------------------------------------------------------------------
 
 
 class ExpectNoUnknownField(RowExpectation):
     """No field is there that the contract does not know."""
 
-    metric_dependencies: ClassVar[tuple[str, ...]] = ("table.unknown_fields",)
     rule: ClassVar[str] = "unknown_field"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Any:
+        return chunk.unknown_fields
 
     def _validate(
         self, metrics: dict[str, Any], runtime_configuration: dict[str, Any] | None = None, execution_engine: Any = None
     ) -> dict[str, Any]:
-        unknown = metrics["table.unknown_fields"]
+        unknown = metrics[self.metric_dependencies[0]]
         # A count of rows, as of every other rule: so many have the most frequent of the fields. A row may have several.
         rows = max(unknown.values(), default=0)
         return {"success": not unknown, "result": {"unexpected_count": rows, "unexpected_index_list": []}}

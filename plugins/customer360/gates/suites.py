@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any, Literal
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 
 from customer360 import warehouse
@@ -262,6 +263,64 @@ class Reason:
         return {"rule": self.rule, "field": self.field, "message": self.message}
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the landing gate found in a chunk."""
+
+    chunk: Chunk
+    """What may be loaded: values that cannot be used are taken out of their columns, and kept in ``extra``."""
+    reasons: dict[int, list[Reason]]
+    """The rows that step aside or would have without a waiver, each with all its reasons in the order of the suite."""
+    aside: frozenset[int]
+    """The rows that must step aside."""
+    unusable: dict[str, dict[str, int]]
+    """Field -> rule -> rows that are loaded without it."""
+    examples: dict[str, str]
+    """Field -> why a value of it could not be used."""
+
+
+class _Findings:
+    """What is known of a chunk while it is being judged; rows count within the whole chunk."""
+
+    def __init__(self, waived: frozenset[str]) -> None:
+        self._waived = waived
+        self._accepted: set[int] = set()
+        self.aside: set[int] = set()
+        self.taken: dict[tuple[str, str], set[int]] = {}
+        self.examples: dict[str, str] = {}
+        self._broken: dict[int, list[tuple[Any, Chunk, int]]] = {}
+        self._known: dict[int, set[int]] = {}
+
+    def fresh(self, expectation: Any, broken: list[int], rows: np.ndarray) -> list[int]:
+        """Of the rows of a part that break a rule those that were not known to, from before they lost a field."""
+        known = self._known.setdefault(id(expectation), set())
+        new = [row for row in broken if int(rows[row]) not in known]
+        known.update(rows[new].tolist())
+        return new
+
+    def add(self, expectation: Any, part: Chunk, broken: list[int], rows: np.ndarray) -> dict[str, set[int]]:
+        """Note the rows of a part that break a rule; returns the fields that they lose by it."""
+        whole = rows[broken].tolist()
+        if not expectation.costs:
+            (self._accepted if expectation.rule in self._waived else self.aside).update(whole)
+        for row, place in zip(whole, broken, strict=True):
+            self._broken.setdefault(row, []).append((expectation, part, place))
+        for name in expectation.costs:
+            self.taken.setdefault((name, expectation.rule), set()).update(whole)
+            self.examples.setdefault(name, expectation.explain(part, broken[0]))
+        return {name: set(whole) for name in expectation.costs}
+
+    def reasons(self) -> dict[int, list[Reason]]:
+        """Of the rows that step aside everything that is wrong, also what would have cost them a field alone."""
+        return {
+            row: [
+                Reason(expectation.rule, expectation.subject, expectation.explain(part, place))
+                for expectation, part, place in self._broken[row]
+            ]
+            for row in sorted(self.aside | self._accepted)
+        }
+
+
 @dataclass
 class _Tally:
     expectation: Any
@@ -282,37 +341,60 @@ class LandingGate:
         self._suite = landing_suite(feed.name)
         self._landed_at = landed_at
         self._tallies = [_Tally(expectation) for expectation in self._suite.expectations]
-        self._by_id = {tally.expectation.id: tally for tally in self._tallies}
         self._checked = 0
 
-    def check(self, chunk: Chunk) -> dict[int, list[Reason]]:
-        """The rows of a chunk that must step aside, each with all its reasons in the order of the suite.
+    def check(self, chunk: Chunk, waived: frozenset[str] = frozenset()) -> Judged:
+        """Judge a chunk: which rows step aside, which fields others lose, and what is left to be loaded.
+
+        Args:
+            waived: rules that a person has set aside: rows that break them have reasons, and are loaded all the same.
+
+        What is left of a record without a field is judged again: it must hold by itself.
 
         Raises:
             GateCrashedError: an expectation could not be evaluated.
         """
+        self._checked += len(chunk)
+        found = _Findings(waived)
+        rows = np.arange(len(chunk))
+        left = chunk
+        while len(rows):
+            lost = self._validate(left if len(rows) == len(chunk) else left.take(rows), rows, found)
+            if lost:
+                left = left.without(lost)
+            rows = np.array(sorted(set().union(*lost.values())), np.int64)
+        unusable: dict[str, dict[str, int]] = {}
+        kept: dict[str, set[int]] = {}
+        for (name, rule), affected in sorted((found.taken | chunk.mended).items()):
+            loaded = affected - found.aside
+            if loaded:
+                unusable.setdefault(name, {})[rule] = len(loaded)
+                kept.setdefault(name.partition("[")[0], set()).update(loaded)
+        return Judged(left.keeping(kept), found.reasons(), frozenset(found.aside), unusable, found.examples)
+
+    def _validate(self, part: Chunk, rows: np.ndarray, found: _Findings) -> dict[str, set[int]]:
+        """Judge some rows of a chunk; returns the fields that they lose."""
         from customer360.gates.row_rules import frame_of
 
-        validated = _validate_frame(frame_of(chunk, self._landed_at), self._suite)
-        reasons: dict[int, list[Reason]] = {}
+        validated = _validate_frame(frame_of(part, self._landed_at), self._suite)
+        lost: dict[str, set[int]] = {}
         for tally, result in zip(self._tallies, self._in_order(validated.results), strict=True):
+            expectation = tally.expectation
             if crash := _exception_of(result):
                 raise GateCrashedError(
-                    f"The expectation {tally.expectation.description!r} {crash}.",
+                    f"The expectation {expectation.description!r} {crash}.",
                     "The batch stays where it is. Correct the expectation, then run `c360 run`.",
                 )
             if result.success:
                 continue
-            rows = result.result["unexpected_index_list"]
-            tally.unexpected += min(result.result["unexpected_count"], len(chunk))
-            tally.first_rows.extend(int(chunk.row_numbers[row]) for row in rows[: 5 - len(tally.first_rows)])
-            if severity(tally.expectation) == "critical":
-                for row in rows:
-                    expectation = tally.expectation
-                    message = expectation.explain(chunk, row)
-                    reasons.setdefault(row, []).append(Reason(expectation.rule, expectation.subject, message))
-        self._checked += len(chunk)
-        return reasons
+            count, listed = result.result["unexpected_count"], result.result["unexpected_index_list"]
+            broken = found.fresh(expectation, listed, rows)
+            tally.unexpected += min(count, len(part)) - len(listed) + len(broken)
+            tally.first_rows.extend(int(part.row_numbers[row]) for row in broken[: 5 - len(tally.first_rows)])
+            if broken and (expectation.costs or severity(expectation) == "critical"):
+                for name, affected in found.add(expectation, part, broken, rows).items():
+                    lost.setdefault(name, set()).update(affected)
+        return lost
 
     def _in_order(self, results: list[Any]) -> list[Any]:
         """GX puts expectations that failed early first; the order of the suite tells reasons alike every time."""

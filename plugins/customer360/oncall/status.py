@@ -38,6 +38,8 @@ class Status:
     """What was known before this day has left raw and is frozen; null: raw has all."""
     feeds: list[Row] = field(default_factory=list)
     dirty: dict[str, int] = field(default_factory=dict)
+    unusable: list[Row] = field(default_factory=list)
+    """Optional fields that cost themselves: rows of the last seven days that were loaded without one, by rule."""
     troubled: list[Row] = field(default_factory=list)
     """Batches that failed, were refused without a successor, or are held."""
     quarantined: list[Row] = field(default_factory=list)
@@ -68,6 +70,7 @@ def status(settings: Settings) -> Status:
             history_starts_on=history_starts_on(connection),
             feeds=_feeds(connection, settings),
             dirty=dict(connection.execute("select scope, count(*) from ops.dirty group by scope").fetchall()),
+            unusable=_rows(connection, _UNUSABLE),
             troubled=_rows(connection, _TROUBLED),
             runs=_rows(connection, _RUNS),
             publications=_rows(connection, _PUBLICATIONS),
@@ -126,6 +129,16 @@ _FEEDS = """
         round(extract(epoch from now() - min(landed_at) filter (where state in ('landed', 'loaded'))))::bigint
             as backlog_seconds
     from ops.batches group by feed
+"""
+
+_UNUSABLE = """
+    select b.feed, f.key as field, r.key as rule, sum(r.value::bigint)::bigint as row_count,
+        max(b.batch_id) as last_batch_id
+    from ops.batches as b
+    cross join jsonb_each(b.unusable_fields) as f
+    cross join jsonb_each_text(f.value) as r
+    where b.landed_at > now() - interval '7 days' and b.unusable_fields <> '{}'
+    group by b.feed, f.key, r.key order by row_count desc, b.feed, f.key, r.key limit 20
 """
 
 _TROUBLED = """

@@ -107,6 +107,11 @@ def _batch(connection: Connection, batch_id: int) -> Story | None:
         told = f"{row['loaded_rows']:,} rows loaded"
         told += f", {row['duplicate_rows']:,} were there already in the file" if row["duplicate_rows"] else ""
         events.append(Event(row["loaded_at"], told))
+    events += [
+        Event(row["loaded_at"], f"{count:,} rows loaded without {name} ({rule}); raw keeps it in extra.unusable")
+        for name, rules in sorted(row["unusable_fields"].items())
+        for rule, count in sorted(rules.items())
+    ]
     events += _actions(connection, batch_id)
     if row["claimed_at"]:
         events.append(Event(row["claimed_at"], f"taken by run {row['claimed_by']}"))

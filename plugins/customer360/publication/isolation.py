@@ -25,9 +25,9 @@ from psycopg.types.json import Jsonb
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
-from customer360.contract.records import loads
+from customer360.contract.json_values import dumps, loads
 from customer360.errors import Customer360Error
-from customer360.front_door import ledger, readers
+from customer360.front_door import ledger
 from customer360.models.runner import ModelsFailedError
 from customer360.progress import Progress
 from customer360.settings import Settings
@@ -343,11 +343,11 @@ def _as_it_came(feed: str, reading: dict[str, Any], record: str) -> str:
     values = {name: row[name] for name in FEEDS[feed].by_name if row.get(name) is not None}
     values |= row.get("extra") or {}
     if reading.get("format") != "csv":
-        return readers.dumps(values).decode()
+        return dumps(values).decode()
     line = io.StringIO(newline="")
     cells = [values.get(name, "") for name in reading["header"]]
     csv.writer(line, delimiter=reading["delimiter"], lineterminator="").writerow(
-        [cell if isinstance(cell, str) else readers.dumps(cell).decode() for cell in cells]
+        [cell if isinstance(cell, str) else dumps(cell).decode() for cell in cells]
     )
     return line.getvalue()
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
-from customer360.contract.feeds import FEEDS, Feed, Field
+from customer360.contract.feeds import FEEDS, Feed, Field, Limits
 
 _COMMON = """# The feeds
 
@@ -21,12 +22,15 @@ once, by a source of its own (`c360 source new`) or before it lands.
   (`.gz`), and Parquet (`.parquet`). Text is UTF-8. The same records mean the same in every format.
 - A record is one **version** of one order, session or ticket: whenever it changes it is sent again, whole. The greatest `updated_at` wins,
   whatever the order of arrival.
-- Times are ISO 8601 with an offset. A time without one is quarantined: we do not guess zones.
-- Money is decimal text or a number with at most four decimals. It is never a float inside.
-- A refund has a day. Where a vendor states an amount without one, its source dates it by the latest time that the order states, and counts it
-  ([decision 23](decisions/0023-a-refund-without-a-day-is-dated-by-its-order.md)).
+- Times say their offset: ISO 8601 in any of its forms (`2026-11-20T10:00:00Z`, `2026-11-20 10:00 -0500`, `20261120T100000Z`), RFC 2822
+  (`Fri, 20 Nov 2026 10:00:00 GMT`). What is finer than a microsecond is cut off. A time without an offset is not read: we do not guess zones.
+  A bare number is not read either, since nothing says what it counts. Parquet times without a zone are read in the zone that
+  `C360_PARQUET_TIMEZONE` names (INT96 times that Spark wrote are UTC); without it a file with such a required column is refused.
+- Money is decimal text or a number with at most four decimals; digits from the tenth after the point on are taken for the noise of binary
+  floating point and rounded away. Prices and quantities of items are rounded to six decimals. Nothing is a float inside.
 - A boolean is `true`/`false`, `1`/`0` or `yes`/`no`, in any case; in JSON and Parquet also a boolean.
-- Ids count without white space around them and in Unicode's NFC; an id of nothing but white space is missing.
+- Ids (of records, customers, devices, articles, refunds; e-mail and phone too) are trimmed of white space and brought to NFC, and missing
+  when nothing is left. A number is read as the text of its digits. One that a spreadsheet has rounded (`5.43E+12`) is not read.
 - `source` is the namespace of a record's own ids: two shops may both have an order 1001 if at least one of them names its source. An
   `order_id` in a session or ticket means an order of the record's own source, and a `customer_id` counts in its source too; e-mail
   addresses and phone numbers are the same person in every source.
@@ -35,12 +39,35 @@ once, by a source of its own (`c360 source new`) or before it lands.
 - What never changes tells two records under one id apart: a version that changes an order's `ordered_at` and its customer, a session's
   `started_at` and its device, or a ticket's `created_at` and its requester marks the record with `has_id_conflict`, and on-call is alerted.
 - In `contact_preferences`, `stated_at` defaults to the record's `updated_at`.
-- Unknown fields are kept, counted and reported once. A missing required column refuses the whole file; a bad row steps aside with every
-  reason it has (`c360 quarantine list`), and the good rows go on.
+- Choices are compared without regard to case. `UK` is read as `GB`.
+- Unknown fields are kept, counted and reported once. A missing required column refuses the whole file.
+- An **optional field** whose value cannot be used costs that field and not the record: the column is null, `extra.unusable` keeps the
+  value as it came, and the batch counts it by field and rule (`c360 why BATCH`, `c360 status`). A wrong **required** field, amount, or
+  relation between amounts puts the row aside with every reason it has (`c360 quarantine list`), and the good rows go on. So does a
+  `source` or `deleted` that cannot be used: without them it would be another shop's record, or one that its source has withdrawn.
+- What a table below calls its limit is that of the narrowest column, sum and product behind it, so that no row can stop another one's
+  publication.
+- A JSON array of records is read like JSON Lines. In CSV a line `sep=;`, up to 20 title lines above the header, and rows without any
+  value are left out.
+
+## Order lines and refunds
+
+- A line without `sku` is a tip, a fee or a custom line: it counts, with a null `sku`. A line may have a negative `unit_price` (a voucher,
+  a fee waived): it is published with it and keeps 0 in `kept_amount`. A line with quantity 0 is left out and counted.
+- One `refund_id` counts once: the same content twice, or of two contents the one with the greater hash, with a warning. A refund without
+  `refunded_at` is dated by the `updated_at` of the version in which it was first seen; where a vendor's export states an amount without a
+  day, its source dates it by the latest time that the order states
+  ([decision 23](decisions/0023-a-refund-without-a-day-is-dated-by-its-order.md)). Refunds may exceed the total by 0.05 or 0.1 %
+  (rounding): a warning, and no more is taken back than was charged.
+- Gift cards and store credit can make `total_amount` smaller than tax and shipping together: net revenue is 0 then, marked by
+  `fct_orders.is_net_floored`, and the batch has a warning with the count.
 """
 
 # Said by the field table already.
-_SAID_BY_THE_TABLE = {"readable", "required", "choice", "length", "unknown_field", "not_empty", "form"}
+_SAID_BY_THE_TABLE = {
+    "readable", "required", "choice", "length", "unknown_field", "not_empty", "minimum", "limit", "plausible_time",
+    "mended", "form",
+}  # fmt: skip
 
 
 def feeds_page() -> str:
@@ -71,8 +98,8 @@ def _feed(feed: Feed) -> str:
     lines += ["", "Rules between fields, and why:", ""]
     suite = import_module(f"expectations.landing.{feed.name}").suite()
     for expectation in suite.expectations:
-        if getattr(expectation, "rule", "") not in _SAID_BY_THE_TABLE:
-            lines.append(f"- {expectation.description}. {expectation.notes}")
+        if expectation.rule not in _SAID_BY_THE_TABLE or hasattr(expectation, "factor"):
+            lines.append(f"- {expectation.description}. {expectation.notes}{_cost(expectation)}")
     return "\n".join([*lines, ""])
 
 
@@ -83,5 +110,24 @@ def _row(field: Field) -> str:
         values = field.form_in_words
     if field.max_length:
         values = f"at most {field.max_length} characters"
+    if field.limits is not None:
+        values = _limits(field, field.limits)
     personal = " (personal: masked wherever it is shown)" if field.is_personal else ""
     return f"| `{field.name}` | {field.kind} | {'yes' if field.required else 'no'} | {values}{personal} |"
+
+
+def _cost(expectation: Any) -> str:
+    if expectation.costs:
+        return f" Costs {' and '.join(f'`{name}`' for name in expectation.costs)} alone."
+    return " A warning." if str(getattr(expectation.severity, "value", expectation.severity)) == "warning" else ""
+
+
+def _limits(field: Field, limits: Limits) -> str:
+    if field.kind == "time":
+        return f"1995-01-01 to {limits.days_ahead:,} day{'s' if limits.days_ahead > 1 else ''} after the landing"
+    parts = [f"{limits.least:,f} or more"] if limits.least is not None else []
+    parts += [f"at most {limits.most:,f}"] if limits.most is not None else []
+    parts += [f"less than {limits.below:,f}"] if limits.below is not None else []
+    if limits.decimals:
+        parts.append(f"{'rounded to' if limits.is_rounded else 'at most'} {limits.decimals} decimals")
+    return "; ".join(parts)

@@ -114,19 +114,9 @@ def _endless(record: Record) -> None:
     record["engaged_seconds"] = 1
 
 
-def _over_engaged(record: Record) -> None:
-    record["engaged_seconds"] = int((record["ended_at"] - record["started_at"]).total_seconds()) + 1
-
-
-def _survey(score: Any, scale: Any) -> Callable[[Record], None]:
-    return lambda record: record.update({"satisfaction_score": score, "satisfaction_scale_max": scale})
-
-
 def _compensation(amount: Any, currency: Any) -> Callable[[Record], None]:
     return lambda record: record.update({"compensation_amount": amount, "currency": currency})
 
-
-_DAY = timedelta(days=1)
 
 ORDERS = (
     _missing("order_id"),
@@ -147,23 +137,16 @@ ORDERS = (
     *(BadRow(field, "range", _put(field, "-1")) for field in ("discount_amount", "shipping_amount", "tax_amount")),
     BadRow("tax_amount", "number", _put("tax_amount", "19%")),
     BadRow("customer_id", "identity", _nobody("customer_id", "email", "phone", "anonymous_id")),
-    BadRow("items", "items", _put("items", [])),
-    BadRow("items", "items", _put("items", "two chairs")),
-    *(BadRow("items", "items", _item(**{field: None})) for field in ("sku", "quantity", "unit_price")),
-    BadRow("items", "items", _item(quantity=0)),
+    *(BadRow("items", "items", _item(**{field: None})) for field in ("quantity", "unit_price")),
     *(
         BadRow("items", "items", _item(**{field: Decimal("-0.01")}))
-        for field in ("unit_price", "list_price", "unit_cost", "discount_amount")
+        for field in ("list_price", "unit_cost", "discount_amount")
     ),
     BadRow("items", "items", _item(returned_quantity=3)),
     BadRow("items", "items", _item(returned_quantity=-1)),
     BadRow("refunds", "refunds", _refunds({"amount": Decimal("0.00")})),
     BadRow("refunds", "refunds", _refunds({"reason": "no amount"})),
     BadRow("refunds", "refunds", _over_refunded),
-    BadRow("delivered_at", "order_of_times", _shifted("delivered_at", "ordered_at", timedelta(seconds=-1))),
-    _naive("promised_delivery_at"),
-    BadRow("sales_channel", "enum", _put("sales_channel", "carrier pigeon")),
-    BadRow("country", "code", _put("country", "USA")),
 )
 
 WEB_SESSIONS = (
@@ -176,16 +159,9 @@ WEB_SESSIONS = (
     BadRow("ended_at", "time", _put("ended_at", "later")),
     BadRow("ended_at", "order_of_times", _shifted("ended_at", "started_at", timedelta(seconds=-1))),
     BadRow("ended_at", "too_long", _endless),
-    *(
-        BadRow(field, "range", _put(field, -1))
-        for field in (
-            "page_views", "product_views", "searches", "add_to_carts", "checkouts_started", "engaged_seconds",
-        )
-    ),
+    BadRow("page_views", "range", _put("page_views", -1)),
     BadRow("page_views", "number", _put("page_views", "many")),
     BadRow("page_views", "number", _put("page_views", "2.5")),
-    BadRow("engaged_seconds", "too_long", _over_engaged),
-    BadRow("device_type", "enum", _put("device_type", "fridge")),
 )  # fmt: skip
 
 SUPPORT_TICKETS = (
@@ -196,19 +172,8 @@ SUPPORT_TICKETS = (
     BadRow("status", "enum", _put("status", "lost")),
     BadRow("channel", "enum", _put("channel", "fax")),
     BadRow("category", "enum", _put("category", "praise")),
-    BadRow("priority", "enum", _put("priority", "extreme")),
     BadRow("customer_id", "identity", _nobody("customer_id", "email", "phone")),
-    BadRow("first_response_at", "order_of_times", _shifted("first_response_at", "created_at", -_DAY)),
-    BadRow("resolved_at", "order_of_times", _shifted("resolved_at", "created_at", -_DAY)),
-    BadRow("replies", "range", _put("replies", -1)),
-    BadRow("reopens", "number", _put("reopens", "twice")),
-    BadRow("satisfaction_score", "pairs", _survey(4, None)),
-    BadRow("satisfaction_score", "pairs", _survey(None, 5)),
-    BadRow("satisfaction_score", "range", _survey(6, 5)),
-    BadRow("satisfaction_score", "range", _survey(-1, 5)),
-    BadRow("satisfaction_scale_max", "enum", _survey(3, 4)),
     BadRow("compensation_amount", "pairs", _compensation("5.00", None)),
-    BadRow("compensation_amount", "pairs", _compensation(None, "USD")),
     BadRow("compensation_amount", "range", _compensation("-5.00", "USD")),
 )
 

@@ -21,7 +21,7 @@ orders as (
     select
         orders.order_key as lot,
         orders.customer_key,
-        orders.total_amount - orders.tax_amount - orders.shipping_amount as net_amount,
+        {{ net_basis('orders.total_amount', 'orders.tax_amount', 'orders.shipping_amount') }} as net_amount,
         case
             when orders.delivered_at is not null then {{ business_date('orders.delivered_at') }}
             when orders.status in ('paid', 'shipped', 'delivered', 'returned') or orders.sales_channel = 'store'
