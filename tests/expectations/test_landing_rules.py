@@ -102,7 +102,7 @@ BAD: list[tuple[str, Record, str]] = [
     ("orders", order(items=item(returned_quantity=3)), "items[1].returned_quantity is more than quantity: 3 > 2"),
     ("orders", order(refunds=refund(amount=0)), "refunds[1].amount is not more than 0: 0"),
     ("orders", order(refunds=refund(amount="13")), "the refunds add up to more than total_amount: 13 > 12.5"),
-    ("orders", order(refunds=refund(amount="7") + refund(amount="6")),
+    ("orders", order(refunds=refund(amount="7") + refund(amount="6", refund_id="r2")),
      "the refunds add up to more than total_amount: 13 > 12.5"),
     ("orders", order(refunds=refund(amount=None)), "refunds[1].amount is missing"),
     ("orders", order(refunds=refund(refunded_at="2026-03-03T00:00:00")),

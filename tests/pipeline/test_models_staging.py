@@ -229,3 +229,22 @@ def test_an_as_of_build_leaves_the_live_tables_alone(settings: Settings) -> None
     stage(settings)
     stage_as_of(settings, at(1))
     assert rows(settings, "select status from staging.stg_orders") == [("returned",)]
+
+
+def test_a_refund_without_a_time_is_dated_by_the_version_where_it_was_first_seen(settings: Settings) -> None:
+    undated, dated = {"refund_id": "r1", "amount": "3.00"}, {"amount": "2.00", "refunded_at": at(0.5)}
+    nameless = {"amount": "1.00", "reason": "late"}
+    found = "select refund ->> 'amount', (refund ->> 'refunded_at')::timestamptz from staging.stg_orders, "
+    found += "jsonb_array_elements(refunds) as refund order by 1"
+    load(settings, "orders", [order("o1", version=4, refunds=[undated, dated, nameless])])
+    stage(settings)
+    moments = {amount: (moment - NOON) / timedelta(days=1) for amount, moment in rows(settings, found)}
+    assert moments == {"1.00": 4, "2.00": 0.5, "3.00": 4}
+    load(settings, "orders", [order("o1", version=6, refunds=[{**undated, "reason": "broken"}, dated, nameless])])
+    stage(settings)
+    moments = {amount: (moment - NOON) / timedelta(days=1) for amount, moment in rows(settings, found)}
+    assert moments == {"1.00": 4, "2.00": 0.5, "3.00": 4}, "a later version moves nothing"
+    load(settings, "orders", [order("o1", version=2, refunds=[undated])])
+    stage(settings)
+    moments = {amount: (moment - NOON) / timedelta(days=1) for amount, moment in rows(settings, found)}
+    assert moments == {"1.00": 4, "2.00": 0.5, "3.00": 2}, "an older one that arrives late does"
