@@ -248,3 +248,22 @@ def test_a_deletion_is_known_when_it_was_landed_and_in_history_from_its_version_
         assert rows(settings, deleted.format(AS_OF, "orders")) == [(False,), (is_deleted,)]
         assert rows(settings, deleted.format(AS_OF, "web_sessions")) == [(is_deleted,)]
         assert rows(settings, deleted.format(AS_OF, "support_tickets")) == [(is_deleted,)]
+
+
+def test_a_refund_without_a_time_is_dated_by_the_version_where_it_was_first_seen(settings: Settings) -> None:
+    undated, dated = {"refund_id": "r1", "amount": "3.00"}, {"amount": "2.00", "refunded_at": at(0.5)}
+    nameless = {"amount": "1.00", "reason": "late"}
+    found = "select refund ->> 'amount', (refund ->> 'refunded_at')::timestamptz from staging.stg_orders, "
+    found += "jsonb_array_elements(refunds) as refund order by 1"
+    load(settings, "orders", [order("o1", version=4, refunds=[undated, dated, nameless])])
+    stage(settings)
+    moments = {amount: (moment - NOON) / timedelta(days=1) for amount, moment in rows(settings, found)}
+    assert moments == {"1.00": 4, "2.00": 0.5, "3.00": 4}
+    load(settings, "orders", [order("o1", version=6, refunds=[{**undated, "reason": "broken"}, dated, nameless])])
+    stage(settings)
+    moments = {amount: (moment - NOON) / timedelta(days=1) for amount, moment in rows(settings, found)}
+    assert moments == {"1.00": 4, "2.00": 0.5, "3.00": 4}, "a later version moves nothing"
+    load(settings, "orders", [order("o1", version=2, refunds=[undated])])
+    stage(settings)
+    moments = {amount: (moment - NOON) / timedelta(days=1) for amount, moment in rows(settings, found)}
+    assert moments == {"1.00": 4, "2.00": 0.5, "3.00": 2}, "an older one that arrives late does"

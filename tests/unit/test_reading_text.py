@@ -146,7 +146,7 @@ def test_a_chunk_is_written_as_postgres_reads_it() -> None:
     (chunk,) = read("a.jsonl", json.dumps(record(region='a,"b"\n', something={"new": 1})))
     written = csv_of(chunk, 7).to_pybytes().decode()
     assert written.startswith('7,1,"o1",2026-03-02 10:00:00.000000,2026-03-01 10:00:00.000000,"paid","USD",12.5000,')
-    assert '"a,""b""\n","{""something"":{""new"": 1}}"' in written
+    assert '"a,""b""\n",,,,"{""something"":{""new"": 1}}"' in written
 
 
 # --- ids -------------------------------------------------------------------------------------------------------------

@@ -33,9 +33,6 @@ def open_csv(feed: Feed, text: TextBlocks) -> Source:
         UnreadableFileError: there is no header with the required columns.
     """
     delimiter, header = _find_header(feed, text)
-    if len(header) > MAX_COLUMNS:
-        raise UnreadableFileError(f"it has {len(header):,} columns; more than {MAX_COLUMNS:,} are not read")
-    _insist_on_names(header)
     header = [name or f"column {place}" for place, name in enumerate(header, 1)]
     return Source(feed, Reading("csv", delimiter, header), Csv(feed, delimiter, header).chunks(text), lambda: 0)
 
@@ -61,6 +58,7 @@ def _find_header(feed: Feed, text: TextBlocks) -> tuple[str, list[str]]:
             continue
         delimiter, names = _header(feed, head, delimiters)
         if set(feed.required) <= set(names):
+            _insist_on_names(names)
             return delimiter, names
         if not best or _known(feed, names) > _known(feed, best):
             best = names
@@ -69,6 +67,8 @@ def _find_header(feed: Feed, text: TextBlocks) -> tuple[str, list[str]]:
 
 
 def _insist_on_names(header: list[str]) -> None:
+    if len(header) > MAX_COLUMNS:
+        raise UnreadableFileError(f"it has {len(header):,} columns; more than {MAX_COLUMNS:,} are not read")
     twice = sorted({name for name in header if header.count(name) > 1 and name})
     if twice:
         raise UnreadableFileError(f"its header names a column twice: {', '.join(twice)[:200]}")
