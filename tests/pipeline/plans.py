@@ -100,6 +100,8 @@ def _caller() -> str:
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
+        if name == "customer360.models.statements" and "statement" in frame.f_locals:
+            return f"dbt {frame.f_locals['statement'].model}"
         if name.startswith("customer360.") and not name.startswith("customer360.warehouse"):
             return f"{name.removeprefix('customer360.')}.{frame.f_code.co_name}"
         frame = frame.f_back  # type: ignore[assignment]
@@ -116,8 +118,13 @@ def watched() -> Iterator[Watch]:
     def explained(cursor: Any, statement: Any, params: Any = None, **options: Any) -> Any:
         connection = cursor.connection
         text = psycopg.ClientCursor(connection).mogrify(statement, params)
+        several = [] if params else sqlparse.split(text)
+        if len(several) > 1:  # a model's increment: each by itself, in the transaction that the caller has opened
+            for piece in several:
+                explained(cursor, piece.encode())
+            return cursor
         bare = _without_comment(text)
-        if _EXPLAINABLE.match(bare) and ";" not in bare.strip().rstrip(";"):
+        if _EXPLAINABLE.match(bare):
             with connection.transaction(force_rollback=True):
                 own = psycopg.Cursor(connection)
                 execute(own, (_EXPLAIN + bare).encode())

@@ -41,8 +41,9 @@ def runs(module_settings: Settings) -> Iterator[dict[int, Watch]]:
         yield found
 
 
-def test_the_statements_of_dbt_of_the_gates_and_of_the_steps_are_seen(runs: dict[int, Watch]) -> None:
-    senders = {one.sender for one in runs[SIZES[0]].statements}
+@pytest.mark.parametrize("size", SIZES)
+def test_the_statements_of_the_models_of_the_gates_and_of_the_steps_are_seen(runs: dict[int, Watch], size: int) -> None:
+    senders = {one.sender for one in runs[size].statements}
     assert {"gate", "dbt stg_orders", "dbt customer_360", "publication.publish.compare"} <= senders
     assert any(sender.startswith("identity.attribution") for sender in senders)
 
