@@ -83,7 +83,7 @@ def together(feed: Feed, randomness: random.Random) -> Record:
     return record
 
 
-def worst(count: int) -> list[Record]:
+def worst(count: int, currency: str) -> list[Record]:
     """Orders of one customer, each as large as the limits allow in every amount."""
     most = str(LINE_AMOUNT - Decimal("0.0001"))
     line = {"sku": "a", "quantity": 1000000, "unit_price": "9999.999999", "list_price": "9999.999999",
@@ -91,7 +91,7 @@ def worst(count: int) -> list[Record]:
     return [
         MAKERS["orders"](
             0, order_id=f"worst{number}", customer_id="whale", email=None, status="delivered", total_amount=most,
-            discount_amount=most, currency="EUR", items=[line] * 3,
+            discount_amount=most, currency=currency, items=[line] * 3,
             refunds=[{"refund_id": "r", "refunded_at": _LANDED, "amount": "9999999998"}] if number % 2 else None,
         )
         for number in range(count)
@@ -112,7 +112,7 @@ def _travels(settings: Settings, seed: int, mixed: int) -> None:
     for feed in FEEDS.values():
         found = [*variants(feed), *(together(feed, randomness) for _ in range(mixed))]
         if feed.name == "orders":
-            found += worst(50)
+            found += worst(50, "EUR" if settings.reporting_currency == "USD" else settings.reporting_currency)
         drop(settings, feed.name, f"{feed.name}.jsonl", jsonl(_numbered(feed, found)))
         drop(settings, feed.name, f"good-{feed.name}.jsonl", jsonl([MAKERS[feed.name](1)]))
     summary = load.ingest(settings)

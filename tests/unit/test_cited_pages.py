@@ -77,7 +77,8 @@ def test_every_cited_page_exists() -> None:
         for page in re.findall(r"\bdocs/[a-z0-9_/-]+\.md\b", text)
     }
     assert len(cited) > 20
-    assert {(name, page) for name, page in cited if page not in pages} == set()
+    made_by_the_reader = {"docs/add-a-feed.md", "docs/add-a-column.md", "docs/add-a-mart.md"}
+    assert {(name, page) for name, page in cited if page not in pages and name not in made_by_the_reader} == set()
 
 
 def test_no_text_cites_a_page_that_is_not_in_the_repository() -> None:

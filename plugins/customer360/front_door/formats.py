@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from customer360.contract.feeds import Feed
-from customer360.contract.records import Chunk
 from customer360.front_door.file_names import printable
+
+if TYPE_CHECKING:  # DAG files import this module, and records need Arrow, which is slow to import
+    from customer360.contract.records import Chunk
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 MAX_COLUMNS = 2_000
