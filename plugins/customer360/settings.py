@@ -254,13 +254,13 @@ class Settings(BaseSettings):
     reader_connections: Annotated[int, Whole(1, 10_000)] = _setting(
         10, "How many connections each reader's log-in may have open at once."
     )
-    reader_statement_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
+    reader_statement_seconds: Annotated[int, Whole(0, 86_400)] = _setting(
         1800, "A reader's query that runs for longer is ended."
     )
-    reader_idle_transaction_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
+    reader_idle_transaction_seconds: Annotated[int, Whole(0, 86_400)] = _setting(
         600, "A reader's transaction that idles for longer is ended."
     )
-    reader_idle_seconds: Annotated[int, Whole(1, 864_000)] = _setting(
+    reader_idle_seconds: Annotated[int, Whole(0, 864_000)] = _setting(
         43_200, "A reader's connection that idles for longer is ended."
     )
     reader_temp_file_mb: Annotated[int, Whole(1, 100_000_000)] = _setting(

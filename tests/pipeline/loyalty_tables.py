@@ -11,7 +11,7 @@ from customer360.warehouse import query
 
 _TABLES = """
     create table identity.customers (customer_key bigint primary key);
-    create table candidate.fct_orders (order_id text primary key, customer_key bigint);
+    create table candidate.fct_orders (order_key text primary key, customer_key bigint);
     create table staging.alert_rules (rule text, closed_because_otherwise text);
     insert into staging.alert_rules values ('low_csat', 'window_passed'), ('complaint_past_sla', 'complaint_resolved');
     create table intermediate.int_loyalty_lots__earned (

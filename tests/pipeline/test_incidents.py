@@ -398,7 +398,7 @@ def test_a_scrape_is_answered_without_a_warehouse(settings: Settings, caplog: py
     with serve(settings.with_(database="nowhere")) as address, urlopen(address, timeout=10) as answer:  # noqa: S310
         lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
     assert lines == ["c360_warehouse_up 0.0"]
-    assert "The counters cannot be read" in caplog.text
+    assert "The counters for Prometheus could not be made" in caplog.text
 
 
 def test_every_condition_has_its_registered_kind(settings: Settings) -> None:
