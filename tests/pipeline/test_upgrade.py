@@ -12,6 +12,7 @@ import io
 import json
 import lzma
 import math
+import secrets
 import subprocess
 import tarfile
 import tempfile
@@ -118,9 +119,22 @@ def upgrade() -> Iterator[Upgrade]:
 
 def restore(settings: Settings) -> None:
     """Put the dump and its landed files where a person would have them, with the roles of a new installation."""
-    warehouse.set_up(settings.with_(database="whose_set_up_makes_the_roles"))
+    embedded_server.ensure_running(settings)
+    passwords = {role: secrets.token_urlsafe(24) for role in warehouse.ROLES}
     with warehouse.admin(settings, database="postgres") as connection:
+        for role, password in passwords.items():  # as 0.1.0 made them: without a prefix
+            connection.execute(warehouse.query(f"create role {role} login password '{password}'"))
+        connection.execute("grant pg_read_all_stats to owner")
+        there = connection.execute("select 1 from pg_database where datname = %s", [settings.database]).fetchone()
+        if there:
+            connection.execute(warehouse.query(f"drop database {settings.database} with (force)"))
         connection.execute(warehouse.query(f"create database {settings.database} template template0"))
+        connection.execute(
+            warehouse.query(f"grant create, connect, temporary on database {settings.database} to owner, transformer")
+        )
+    own = settings.home / "roles.json"
+    own.touch(mode=0o600)
+    own.write_text(json.dumps(passwords))
     text = lzma.decompress((MADE / "warehouse.sql.xz").read_bytes()).replace(HOME.encode(), bytes(settings.home))
     target = embedded_server.ensure_running(settings).url(settings.database)
     psql = [
