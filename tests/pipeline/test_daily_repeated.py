@@ -17,11 +17,13 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from customer360 import warehouse
 from customer360.models import runner
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
 from customer360.publication.verify import verify
 from customer360.settings import Settings
+from customer360.warehouse import agreement
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.shop import load_all, order, rows
 
@@ -112,6 +114,8 @@ def play(settings: Settings, clock: Clock, history: list[tuple[str, Any]]) -> No
             build(settings, "test", full_refresh=True)
         elif kind == "zone":
             settings = settings.with_(business_timezone=detail)
+            with warehouse.connect("owner", settings) as connection:
+                agreement.adopt(connection, settings)
         else:
             clock.day += timedelta(days=detail)
         pass_twice(settings, clock)
