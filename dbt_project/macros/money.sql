@@ -13,10 +13,11 @@
 
 {#
   What an order brings before refunds. Gift cards and store credit can make the total smaller than tax and shipping
-  together: nothing is left then, and fct_orders.is_net_floored says so.
+  together: nothing is left then, and fct_orders.is_net_floored says so. Without a rate there is no total, and no net:
+  greatest() alone would leave the null out and make it 0.
 #}
 {% macro net_basis(total, tax, shipping) -%}
-    greatest({{ total }} - {{ tax }} - {{ shipping }}, 0)
+    case when {{ total }} is not null then greatest({{ total }} - {{ tax }} - {{ shipping }}, 0) end
 {%- endmacro %}
 
 {# Of a running sum that reaches `running` with this row's `amount`: how much of the amount lies within `limit`. #}

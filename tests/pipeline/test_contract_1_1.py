@@ -257,8 +257,6 @@ def test_booleans_of_a_csv_are_written_as_people_write_them(settings: Settings) 
         ({"deleted": "maybe"}, "deleted is neither true nor false: maybe"),
         ({"source": "Shop B"}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
         ({"source": "a/b"}, "source must be 1 to 40 of a-z, 0-9, _ and -"),
-        ({"contact_preferences": [{"channel": "fax", "allowed": True}]}, "[1].channel must be one of email, sms"),
-        ({"contact_preferences": [{"channel": "sms"}]}, "allowed or preferred must be there"),
     ],
 )
 def test_what_cannot_be_used_is_called_by_its_name(settings: Settings, fields: Record, message: str) -> None:
