@@ -113,7 +113,10 @@ def test_a_refused_batch_is_tried_again_when_asked(settings: Settings) -> None:
 def test_a_batch_without_its_file_cannot_be_processed_again(settings: Settings) -> None:
     ingest_one(settings, "orders", "a.jsonl", jsonl([order(1)]))
     (Path(settings.landing_url) / "orders" / "a.jsonl").unlink()
-    assert replay.replay(settings, batch_id=1, **WHO).impossible == {1: "its file is no longer in the landing zone"}
+    assert replay.replay(settings, batch_id=1, **WHO).impossible == {
+        1: "its file is no longer in the landing zone: land the same file again with `c360 land orders FILE` and "
+        "`c360 ingest`, then replay this batch"
+    }
     drop(settings, "orders", "a.jsonl", jsonl([order(2)]))
     assert replay.replay(settings, batch_id=1, **WHO).impossible == {
         1: "its file has other content now than when it was read"
