@@ -30,7 +30,7 @@ from customer360.front_door.file_names import fault_of_name, is_in_progress, pri
 from customer360.front_door.formats import UnreadableFileError, format_of
 from customer360.settings import Settings
 from customer360.sources import declaration
-from customer360.sources.input_files import SourceFileError, shape_of
+from customer360.sources.file_shapes import SourceFileError, shape_of
 
 HISTORY = "history"
 SOURCES = "sources"

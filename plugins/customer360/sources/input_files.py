@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from customer360.errors import Customer360Error
 from customer360.sources.declaration import Source
+from customer360.sources.file_shapes import SourceFileError, shape_of
 
 BLOCK_BYTES = 4 << 20
 MAX_RECORD_BYTES = 16 << 20
@@ -29,14 +29,6 @@ MAX_DOCUMENT_BYTES = 256 << 20
 MAX_COLUMNS = 2_000
 _LOOKED_AT = 200
 """Records from the beginning whose names of fields are looked at."""
-SUFFIXES = {
-    ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json",
-    ".parquet": "parquet",
-}  # fmt: skip
-
-
-class SourceFileError(Customer360Error):
-    """A file cannot be read by its source; it is refused whole."""
 
 
 @dataclass
@@ -52,22 +44,6 @@ class InputFile:
     delimiter: str = ","
     beside: dict[str, Path] = field(default_factory=dict)
     """JSON Lines of each list that pages hold beside the records."""
-
-
-def shape_of(name: str) -> str:
-    """csv, json or parquet, by a file's name; ``.gz`` may follow.
-
-    Raises:
-        SourceFileError: the name ends in something else.
-    """
-    lowered = name.lower().removesuffix(".gz")
-    shape = SUFFIXES.get(lowered[lowered.rfind(".") :] if "." in lowered else "")
-    if shape is None or (shape == "parquet" and name.lower().endswith(".gz")):
-        raise SourceFileError(
-            "its name does not end in one of .csv, .tsv, .json, .jsonl, .ndjson (each also .gz), .parquet",
-            "Rename the file to say its format.",
-        )
-    return shape
 
 
 def prepare(name: str, stream: BinaryIO, folder: Path, sources: Iterable[Source]) -> InputFile:
