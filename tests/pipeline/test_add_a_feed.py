@@ -70,14 +70,21 @@ def test_a_fourth_feed_is_published_gated_documented_and_monitored(copy: Copy) -
     assert copy.unit_tests("fct_returns") == 1
 
     # A correction moves its row alone, a bad row steps aside, and a feed that has fallen silent is an incident.
-    copy.land("more.jsonl", returned("r2", "o1", day=7, reason="wrong"), returned("r4", "o1", reason="mood"))
+    copy.land(
+        "more.jsonl",
+        returned("r2", "o1", day=7, reason="wrong"),
+        returned("r4", "o1", reason="mood"),
+        returned("r5", "o1", returned_at=None),
+    )
     copy.run("c360 land returns more.jsonl")
     copy.run("c360 run")
     with psycopg.connect(copy.run("c360 url").strip()) as reader:
         corrected = "select order_key, reason from marts.fct_returns where return_key = 'r2'"
         assert reader.execute(corrected).fetchall() == [("o1", "wrong")]
     listed = json.loads(copy.run("c360 quarantine list --json"))["groups"]
-    assert [(group["feed"], group["field"]) for group in listed] == [("returns", "reason")]
+    assert [(group["feed"], group["field"]) for group in listed] == [("returns", "returned_at")]
+    (unusable,) = json.loads(copy.run("c360 status --json || test $? = 1"))["unusable"]
+    assert (unusable["feed"], unusable["field"], unusable["row_count"]) == ("returns", "reason", 1)
     with psycopg.connect(copy.run("c360 url --role owner").strip()) as owner:
         owner.execute("update ops.batches set landed_at = now() - interval '5 days' where feed = 'returns'")
     copy.run("c360 monitor --once || test $? = 1")

@@ -122,8 +122,8 @@ def test_a_file_that_is_gone_is_landed_again_and_replayed(here: Settings, tmp_pa
 
 
 def test_released_rows_that_were_lost_have_a_way_back(here: Settings) -> None:
-    late = landed_order(505, delivered_at="2026-02-01T00:00:00Z")
-    drop(here, "orders", "odd.jsonl", jsonl([late, landed_order(506)]))
+    old = landed_order(505, ordered_at="1970-01-01T00:00:00Z")
+    drop(here, "orders", "odd.jsonl", jsonl([old, landed_order(506)]))
     assert type_in("c360 ingest") == 0
     origin = newest_batch(here)
     released = quarantine.release(here, selection=Selection(batch_id=origin), **WHO).batch_ids[0]

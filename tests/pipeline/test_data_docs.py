@@ -29,7 +29,7 @@ def made(settings: Settings) -> Path:
 def pages(first: Path) -> dict[str, str]:
     """The site: path -> HTML."""
     found = {path.relative_to(first.parent).as_posix(): path.read_text() for path in first.parent.rglob("*.html")}
-    assert len(found) > 4
+    assert len(found) >= 4
     return found
 
 

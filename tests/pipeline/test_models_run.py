@@ -13,6 +13,7 @@ from customer360 import warehouse
 from customer360.models import runner
 from customer360.models.runner import ModelResult, ModelsFailedError
 from customer360.settings import Settings
+from customer360.warehouse import agreement
 from tests.pipeline.models_shop import build, claim, finish, rows, run_live
 from tests.pipeline.shop import at, load_all, order, session, ticket
 
@@ -131,7 +132,10 @@ def test_an_increment_runs_what_dbt_compiled_until_something_it_depends_on_chang
     increment("n3", settings)
     said = rows(settings, "select obj_description('staging.fx_rates'::regclass)")
     assert "of another file" not in said[0][0]  # dbt was asked, and loaded it again
-    increment("n4", settings.with_(business_timezone="Pacific/Kiritimati"))
+    elsewhere = settings.with_(business_timezone="Pacific/Kiritimati")
+    with warehouse.connect("owner", settings) as connection:
+        agreement.adopt(connection, elsewhere)
+    increment("n4", elsewhere)
     assert kept.stat().st_mtime_ns > first
     assert rows(settings, "select order_count from candidate.customer_360 where order_count >= 5") == [(5,)]
 

@@ -119,7 +119,8 @@ def test_a_batch_without_its_file_cannot_be_processed_again(settings: Settings) 
     }
     drop(settings, "orders", "a.jsonl", jsonl([order(2)]))
     assert replay.replay(settings, batch_id=1, **WHO).impossible == {
-        1: "its file has other content now than when it was read"
+        1: "its file has other content now than when it was read: land the file as it was with `c360 land orders FILE` "
+        "and `c360 ingest`, then replay this batch"
     }
     assert len(raw_rows(settings, "orders", "order_id")) == 1
 

@@ -90,3 +90,12 @@ def test_no_text_cites_a_page_that_is_not_in_the_repository() -> None:
     }
     assert cited
     assert {(name, page) for name, page in cited if page not in names} == set()
+
+
+def test_the_pages_that_add_a_migration_name_the_newest_one_before_it() -> None:
+    versions = ROOT / "plugins" / "customer360" / "warehouse" / "migrations" / "versions"
+    newest = max(path.name for path in versions.glob("[0-9]*.py"))[:4]
+    for name in ("add-a-column.md", "add-a-feed.md"):
+        text = (DOCS / name).read_text()
+        assert re.findall(r'down_revision = "([0-9]{4})"', text) == [newest], name
+        assert all(number > newest for number in re.findall(r'^\+revision = "([0-9]{4})"', text, re.M)), name
