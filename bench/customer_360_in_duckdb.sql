@@ -1,12 +1,7 @@
 -- One row per customer: the live columns of marts.customer_360 from Parquet of the raw rows and of who is who.
--- Variables: here (the folder), rates (the file of exchange rates). Written for bench/increment.py's base.
+-- Variable: here (the folder). Written for bench/increment.py's base.
 with rates as (
-    select from_currency as currency, valid_from_on,
-        lead(valid_from_on, 1, date '9999-01-01') over (partition by from_currency order by valid_from_on)
-            as valid_to_on,
-        rate::decimal(18, 6) as rate
-    from read_csv(getvariable('rates')) where to_currency = 'USD'
-    union all select 'USD', date '0001-01-01', date '9999-01-01', 1
+    select currency, valid_on, rate::decimal(18, 10) as rate from read_parquet(getvariable('here') || '/rates.parquet')
 ),
 who as (select * from read_parquet(getvariable('here') || '/records.parquet')),
 latest_orders as (
@@ -14,15 +9,15 @@ latest_orders as (
     qualify row_number() over (partition by order_id order by updated_at desc, row_number desc) = 1
 ),
 orders as (
-    select o.* exclude (discount_amount, tax_amount, shipping_amount), who.customer_key, rates.rate,
+    select o.* exclude (discount_amount, tax_amount, shipping_amount), who.customer_key,
+        case when o.currency = 'USD' then 1::decimal(18, 10) else rates.rate end as rate,
         o.ordered_at::date as ordered_on, status = 'cancelled' as is_cancelled,
         status <> 'cancelled' and total_amount > 0 as is_valid,
         coalesce(discount_amount, 0) as discount_amount, coalesce(tax_amount, 0) as tax_amount,
         coalesce(shipping_amount, 0) as shipping_amount
     from latest_orders as o
     left join who on who.record_type = 'order' and who.record_id = o.order_id
-    left join rates on rates.currency = o.currency and o.ordered_at::date >= valid_from_on
-        and o.ordered_at::date < valid_to_on
+    left join rates on rates.currency = o.currency and rates.valid_on = o.ordered_at::date
 ),
 refunds as (
     select order_id, customer_key, refund.refunded_at::timestamptz as refunded_at,

@@ -1,14 +1,11 @@
-{# Rates into the reporting currency: one row per currency and period [valid_from_on, valid_to_on). #}
+{# Rates into the reporting currency: one row per currency and day (customer360.exchange.rates); none from it to itself. #}
 {% macro exchange_rates() -%}
     select
         from_currency as currency,
-        valid_from_on,
-        lead(valid_from_on, 1, 'infinity'::date) over (partition by from_currency order by valid_from_on) as valid_to_on,
+        valid_on,
         rate
-    from {{ ref('fx_rates') }}
-    where to_currency = '{{ var("reporting_currency") }}' and from_currency <> to_currency
-    union all
-    select '{{ var("reporting_currency") }}', '-infinity'::date, 'infinity'::date, 1::numeric
+    from {{ source('state', 'exchange_rates') }}
+    where to_currency = '{{ var("reporting_currency") }}'
 {%- endmacro %}
 
 {#
@@ -69,5 +66,10 @@
 
 {# Join condition of a row of `rates` for an amount in `currency` of the day `on_date`. #}
 {% macro rate_of(currency, on_date) -%}
-    rates.currency = {{ currency }} and {{ on_date }} >= rates.valid_from_on and {{ on_date }} < rates.valid_to_on
+    rates.currency = {{ currency }} and rates.valid_on = {{ on_date }}
+{%- endmacro %}
+
+{# Reporting currency per unit of `currency`, in a query that joins `rates`; null where there is no rate. #}
+{% macro rate_or_one(currency) -%}
+    case when {{ currency }} = '{{ var("reporting_currency") }}' then 1 else rates.rate end
 {%- endmacro %}

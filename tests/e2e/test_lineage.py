@@ -34,5 +34,5 @@ def test_events_name_the_true_inputs_and_outputs_of_tables(shop: Shop) -> None:
     assert not any("/landing/web_sessions/" in name for name in read["raw.orders"])
     assert {"raw.web_sessions", "identity.session_customers"} <= read["marts.fct_sessions"]
     assert "raw.orders" not in read["marts.fct_sessions"]
-    assert {"raw.orders", "staging.fx_rates"} <= read["marts.fct_orders"]
+    assert {"raw.orders", "state.exchange_rates"} <= read["marts.fct_orders"]
     assert {"raw.orders", "raw.web_sessions", "raw.support_tickets"} <= read["marts.customer_360"]

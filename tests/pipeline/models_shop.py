@@ -11,6 +11,7 @@ from typing import Any
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
+from customer360.exchange import rates
 from customer360.models import runner
 from customer360.models.runner import ModelResult
 from customer360.publication.build import published_tables
@@ -59,6 +60,8 @@ def run_live(settings: Settings, *, full: bool = False, run_id: int | None = Non
     """Staging, identity and the live models, over the dirty keys or whole."""
     results = runner.run_models(settings, "tag:staging", run_id=run_id, full_refresh=full)
     identify(settings)
+    with warehouse.connect("transformer", settings) as connection:
+        rates.refresh(connection, settings, whole=True, sources_changed=full)
     return results + runner.run_models(settings, "tag:live", run_id=run_id, full_refresh=full)
 
 

@@ -75,10 +75,10 @@ def test_an_order_without_a_rate_is_counted_and_in_no_sum(settings: Settings) ->
         [
             order("o1", customer_id="c1", currency="EUR", total="10", refunds=[refund("r1", 0, "5")])
             | {"ordered_at": "2024-06-01T00:00:00Z", "updated_at": "2024-06-02T00:00:00Z"},
-            order("o2", customer_id="c1", currency="CHF", total="10", refunds=[refund("r2", 0, "5")]),
+            order("o2", customer_id="c1", currency="AED", total="10", refunds=[refund("r2", 0, "5")]),
         ],
     )
-    rate = Decimal("1.0824")  # the seed's rate of that day, for the refund two years later too
+    rate = Decimal("1.0852")  # of the Friday before, for the refund two years later too
     found = customer(settings, 1)
     assert (found["order_count"], found["unconverted_order_count"]) == (2, 1)
     assert (found["gross_amount"], found["net_amount"], found["average_order_amount"]) == (
@@ -88,7 +88,7 @@ def test_an_order_without_a_rate_is_counted_and_in_no_sum(settings: Settings) ->
     )
     assert rows(
         settings,
-        "select total_amount, net_amount, original_total_amount from candidate.fct_orders where currency = 'CHF'",
+        "select total_amount, net_amount, original_total_amount from candidate.fct_orders where currency = 'AED'",
     ) == [(None, None, 10)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,9 @@ def test_values_of_a_run_are_read_when_it_runs(settings: Settings) -> None:
     build(settings.with_(business_timezone="Pacific/Kiritimati"), [order("o1", customer_id="c1")])
     assert rows(settings, "select ordered_on::text from candidate.fct_orders") == [("2026-03-02",)]
     run_live(settings.with_(reporting_currency="EUR"), full=True)
-    assert rows(settings, "select ordered_on::text, exchange_rate from candidate.fct_orders") == [("2026-03-01", None)]
+    assert rows(settings, "select ordered_on::text, exchange_rate from candidate.fct_orders") == [
+        ("2026-03-01", Decimal("0.8470986870"))
+    ]
 
 
 def test_the_hundredth_call_of_a_process_costs_what_the_second_did(settings: Settings) -> None:
@@ -210,6 +213,7 @@ def test_tables_of_another_prefix_are_the_same_tables_elsewhere(settings: Settin
 
 FORKED = """
 import os, sys, time
+from decimal import Decimal
 from pathlib import Path
 from customer360.models import runner
 from customer360.settings import Settings

@@ -30,28 +30,34 @@ rates as (
     {{ exchange_rates() }}
 ),
 
+priced as (
+    select
+        orders.*,
+        {{ rate_or_one('orders.currency') }} as exchange_rate
+    from orders
+    left join rates on {{ rate_of('orders.currency', 'orders.ordered_on') }}
+),
+
 converted as (
     select
         orders.*,
         order_customers.customer_key,
-        rates.rate as exchange_rate,
-        round(total_amount * rates.rate, 4) as reporting_total_amount,
-        round(discount_amount * rates.rate, 4) as reporting_discount_amount,
-        round(tax_amount * rates.rate, 4) as reporting_tax_amount,
-        round(shipping_amount * rates.rate, 4) as reporting_shipping_amount,
+        round(total_amount * exchange_rate, 4) as reporting_total_amount,
+        round(discount_amount * exchange_rate, 4) as reporting_discount_amount,
+        round(tax_amount * exchange_rate, 4) as reporting_tax_amount,
+        round(shipping_amount * exchange_rate, 4) as reporting_shipping_amount,
         -- Without a rate the refunds are unknown in the reporting currency too, not zero.
-        case when rates.rate is not null then coalesce(refunds.refunded_amount, 0) end as refunded_amount,
-        case when rates.rate is not null then coalesce(refunds.refunded_net_amount, 0) end as refunded_net_amount,
+        case when exchange_rate is not null then coalesce(refunds.refunded_amount, 0) end as refunded_amount,
+        case when exchange_rate is not null then coalesce(refunds.refunded_net_amount, 0) end as refunded_net_amount,
         coalesce(refunds.original_refunded_amount, 0) as original_refunded_amount,
         {{ net_basis(
-            'round(total_amount * rates.rate, 4)',
-            'round(tax_amount * rates.rate, 4)',
-            'round(shipping_amount * rates.rate, 4)',
+            'round(total_amount * exchange_rate, 4)',
+            'round(tax_amount * exchange_rate, 4)',
+            'round(shipping_amount * exchange_rate, 4)',
         ) }} as reporting_net_basis
-    from orders
+    from priced as orders
     left join refunds using (order_key)
     left join {{ source('identity', 'order_customers') }} as order_customers using (order_key)
-    left join rates on {{ rate_of('orders.currency', 'orders.ordered_on') }}
 )
 
 select

@@ -45,19 +45,26 @@ refunds as (
     cross join lateral jsonb_array_elements(orders.refunds) with ordinality as listed(refund, refund_number)
 ),
 
+priced as (
+    select
+        refunds.*,
+        {{ rate_or_one('refunds.currency') }} as exchange_rate
+    from refunds
+    left join rates on {{ rate_of('refunds.currency', 'refunds.ordered_on') }}
+),
+
 converted as (
     select
         refunds.*,
-        round(refunds.amount * rates.rate, 4) as reporting_amount,
-        round(refunds.amount * refunds.net_share * rates.rate, 4) as reporting_net_amount,
-        round(refunds.total_amount * rates.rate, 4) as reporting_total_amount,
+        round(refunds.amount * refunds.exchange_rate, 4) as reporting_amount,
+        round(refunds.amount * refunds.net_share * refunds.exchange_rate, 4) as reporting_net_amount,
+        round(refunds.total_amount * refunds.exchange_rate, 4) as reporting_total_amount,
         {{ net_basis(
-            'round(refunds.total_amount * rates.rate, 4)',
-            'round(refunds.tax_amount * rates.rate, 4)',
-            'round(refunds.shipping_amount * rates.rate, 4)',
+            'round(refunds.total_amount * refunds.exchange_rate, 4)',
+            'round(refunds.tax_amount * refunds.exchange_rate, 4)',
+            'round(refunds.shipping_amount * refunds.exchange_rate, 4)',
         ) }} as reporting_net_basis
-    from refunds
-    left join rates on {{ rate_of('refunds.currency', 'refunds.ordered_on') }}
+    from priced as refunds
 ),
 
 summed as (

@@ -45,7 +45,7 @@ select
     tickets.order_key,
     round(tickets.satisfaction, 4) as satisfaction,
     tickets.satisfaction_at,
-    round(tickets.compensation_amount * rates.rate, 4) as compensation_amount,
+    round(tickets.compensation_amount * {{ rate_or_one('tickets.currency') }}, 4) as compensation_amount,
     tickets.status not in ('solved', 'closed') as is_open,
     -- A score of 2 of 5 or less is a complaint, whatever the ticket was filed under (loyalty.md).
     tickets.category = 'complaint' or coalesce(tickets.satisfaction <= 0.4, false) as is_complaint,

@@ -108,8 +108,9 @@ def begin_rebuild() -> str:
 
 
 def resolve_identity() -> str:
-    """Resolve who is who from nothing, over what staging holds now."""
+    """Resolve who is who from nothing, over what staging holds now; work out the exchange rates that it needs."""
     from customer360 import identity
+    from customer360.exchange import rates
 
     with told_plainly():
         settings = get_settings()
@@ -118,6 +119,7 @@ def resolve_identity() -> str:
             warehouse.connect("transformer", settings, application_name="customer360 identity") as connection,
         ):
             delta = identity.resolve(connection, full=True, settings=settings)
+            rates.refresh(connection, settings, whole=True, sources_changed=True)
             connection.commit()
         return f"{delta.customers} customers"
 

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
         identity,
         oncall,
         quarantine,
+        rates,
         report,
         sample,
         sources,
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     front_door.register(app)
     sources.register(app)
     build.register(app)
+    rates.register(app)
     quarantine.register(app)
     stack.register(app)
     demo.register(app)

@@ -9,6 +9,7 @@ the hot path.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -204,9 +205,14 @@ def _exception_of(result: Any) -> str:
     candidates: Iterable[Any] = [info] if "raised_exception" in info else info.values()
     for one in candidates:
         if isinstance(one, dict) and one.get("raised_exception"):
-            text = (one.get("exception_traceback") or "").strip().rsplit("\n", 1)[-1]
-            return f"could not be evaluated: {text.split(':', 1)[0] or 'an exception'}"
+            kinds = _RAISED.findall(one.get("exception_traceback") or "")
+            of_driver, of_database = kinds[-1] if kinds else ("an exception", "")
+            return f"could not be evaluated: {of_driver}{f' ({of_database})' if of_database else ''}"
     return ""
+
+
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Timeout)\b)(?::[ ]*\(([\w.]+)\))?", re.MULTILINE)
+"""In a traceback, the line of each exception: its kind, and that of the database's error that it wraps."""
 
 
 def record(

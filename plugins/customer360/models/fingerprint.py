@@ -13,7 +13,6 @@ from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse.dirty import KEY_TYPES
 
 PROJECT = PROJECT_ROOT / "dbt_project"
-RATES = PROJECT / "seeds" / "fx_rates.csv"
 
 
 def live_fingerprint(settings: Settings) -> str:
@@ -53,8 +52,3 @@ def models_fingerprint(project: Path = PROJECT) -> str:
 
 
 _LIVE = re.compile(r"tags\s*=\s*\[[^]]*'(?:staging|live)'")
-
-
-def rates_fingerprint() -> str:
-    """A hash of the exchange rates' file: new rates touch the orders of their days, nothing else."""
-    return hashlib.sha256(RATES.read_bytes()).hexdigest()

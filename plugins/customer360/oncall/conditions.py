@@ -520,24 +520,30 @@ def marts_stale(view: View) -> Iterator[Finding]:
 
 @condition("currency_without_rate")
 def currency_without_rate(view: View) -> Iterator[Finding]:
-    """Orders in a currency that the rate table does not know are counted but in no sum."""
+    """Orders without an exchange rate are counted but in no sum."""
     for row in view.rows(
         """
-        select currency, count(*) as orders, min(ordered_on) as since_on from marts.fct_orders
-        where exchange_rate is null and is_valid group by currency
+        select currency, sum(order_count)::bigint as orders, sum(original_gross_amount) as amount,
+            min(ordered_on) as since_on
+        from marts.unconverted_totals group by currency having sum(original_gross_amount) > 0
         """
-        if _exists(view, "marts.fct_orders")
+        if _exists(view, "marts.unconverted_totals")
         else "select where false"
     ):
         yield Finding(
             "currency_without_rate",
             f"currency_without_rate:{row['currency']}",
             "warning",
-            f"{row['orders']:,} orders in {row['currency']} have no rate to {view.settings.reporting_currency} "
-            f"since {row['since_on']}: they are in no sum",
-            "c360 run",
+            f"{row['orders']:,} orders of {row['amount']:,.2f} {row['currency']} have no rate to "
+            f"{view.settings.reporting_currency} since {row['since_on']}: they are in no sum of money",
+            "c360 rates list",
             ("marts.fct_orders", "marts.customer_360", "marts.fct_daily_revenue"),
-            {"currency": row["currency"], "orders": row["orders"], "since_on": str(row["since_on"])},
+            {
+                "currency": row["currency"],
+                "orders": row["orders"],
+                "amount": str(row["amount"]),
+                "since_on": str(row["since_on"]),
+            },
         )
 
 

@@ -343,8 +343,8 @@ def marts_stale(scene: Scene) -> None:
 
 @_drill
 def currency_without_rate(scene: Scene) -> None:
-    """Orders in a currency that the table of rates does not know."""
-    _land(scene.settings, scene.folder, "abroad", list(_orders("abroad", 5, currency="ISK")))
+    """Orders in a currency that the European Central Bank quotes no rate of."""
+    _land(scene.settings, scene.folder, "abroad", list(_orders("abroad", 5, currency="AED")))
     _run(scene)
     scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
 

@@ -18,9 +18,10 @@ import psycopg
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.errors import Customer360Error
+from customer360.exchange import rates
 from customer360.front_door import ledger, replay
 from customer360.kill_points import reach
-from customer360.models.fingerprint import live_fingerprint, rates_fingerprint
+from customer360.models.fingerprint import live_fingerprint
 from customer360.models.runner import ModelsFailedError
 from customer360.progress import Progress, Silent
 from customer360.publication import isolation, published_layout
@@ -150,7 +151,7 @@ def _rehearse(settings: Settings, run: Run, work: Work, fingerprint: str, publis
     tables = build_live(settings, run, work, silent)
     check_candidate(settings, run, tables, kind=kind, progress=silent)
     if publishes:
-        publish(settings, tables, run_id=run.run_id, kind=kind, rates=rates_fingerprint(), rehearse=True)
+        publish(settings, tables, run_id=run.run_id, kind=kind, rates=rates.fingerprint(run.lock), rehearse=True)
 
 
 def publish_whole(settings: Settings, run: Run, progress: Progress) -> RunSummary:
@@ -182,7 +183,7 @@ def _publish_checked(
         run_id=run.run_id,
         kind=kind,
         fingerprint=fingerprint if work.is_whole else None,
-        rates=rates_fingerprint(),
+        rates=rates.fingerprint(run.lock),
         progress=progress,
     )
     run.mark("published")
@@ -227,7 +228,7 @@ def claim(settings: Settings, run: Run, fingerprint: str, *, full_refresh: bool 
             batch_count=scalar(connection, _CLAIMED),
             dirty_count=scalar(connection, "select count(*) from ops.dirty"),
             is_whole=is_whole,
-            has_new_rates=built[1] is not None and built[1] != rates_fingerprint(),
+            has_new_rates=built[1] is not None and built[1] != rates.fingerprint(connection),
             has_new_decisions=has_work(connection, settings=settings),
         )
     run.count(batches=work.batch_count, dirty=work.dirty_count)
@@ -299,8 +300,9 @@ def build_live(settings: Settings, run: Run, work: Work, progress: Progress) -> 
         delta = identity.resolve(connection, full=work.is_whole, settings=settings, run_id=run.run_id)
         if not work.is_whole:
             delta.mark_dirty(connection)
-            if work.has_new_rates:
-                _mark_new_rates(connection, settings)
+        rates.refresh(connection, settings, whole=work.is_whole, sources_changed=work.has_new_rates)
+        if work.has_new_rates and not work.is_whole:
+            _mark_new_rates(connection, settings)
     if delta.was_full:
         run.lock.execute("analyze state.customer_key_map, state.customer_key_crosswalk")
     reach("build.resolved")
@@ -343,29 +345,26 @@ def stepping(progress: Progress) -> Callable[[ModelResult], None]:
 
 def _mark_new_rates(connection: Connection, settings: Settings) -> None:
     """Orders and tickets whose amounts were converted with another rate than the one that holds now, or with none."""
-    rates = """
-        with rates as (
-            select from_currency as currency, valid_from_on, rate,
-                lead(valid_from_on, 1, 'infinity') over (partition by from_currency order by valid_from_on) as until_on
-            from staging.fx_rates where to_currency = %(reporting)s and from_currency <> to_currency
-        )
-    """
+    parameters = {"reporting": settings.reporting_currency}
     dirty.mark(
         connection,
         "order",
-        f"""
-        {rates} select o.order_key from candidate.fct_orders as o left join rates as r
-            on r.currency = o.currency and o.ordered_on >= r.valid_from_on and o.ordered_on < r.until_on
-        where o.currency <> %(reporting)s and o.exchange_rate is distinct from r.rate
+        """
+        select fact.order_key
+        from candidate.fct_orders as fact
+        left join state.exchange_rates as rate
+            on rate.from_currency = fact.currency and rate.to_currency = %(reporting)s
+            and rate.valid_on = fact.ordered_on
+        where fact.currency <> %(reporting)s and fact.exchange_rate is distinct from rate.rate
         """,
-        {"reporting": settings.reporting_currency},
+        parameters,
     )
     dirty.mark(
         connection,
         "ticket",
-        f"""
-        {rates} select t.ticket_key from staging.stg_support_tickets as t
-        where t.compensation_amount is not null and t.currency in (select currency from rates)
+        """
+        select ticket_key from staging.stg_support_tickets
+        where compensation_amount is not null and currency <> %(reporting)s
         """,
-        {"reporting": settings.reporting_currency},
+        parameters,
     )

@@ -72,6 +72,8 @@ _GRANTS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
 _NARROWED = (
     "revoke insert, update, delete on ops.leases from {loader}, {transformer}, {publisher}",
     "grant update (heartbeat_at) on ops.leases to {publisher}",
+    # A run works out the exchange rates of the currencies that it meets.
+    "grant insert, delete on state.exchange_rates to {transformer}",
     # On-call counts the rows of each batch, and sees nothing else of raw.
     "grant usage on schema raw to {oncall}",
     *(f"grant select (batch_id) on raw.{feed} to {{oncall}}" for feed in FEEDS),
