@@ -18,7 +18,8 @@ pytestmark = pytest.mark.builds
 
 PICTURES = (
     "revenue_and_refunds", "cohort_retention", "value_concentration", "rfm_map", "lifecycle_flow", "tier_movement",
-    "satisfaction_against_churn", "complaint_recovery", "churn_calibration", "data_quality_and_freshness",
+    "satisfaction_against_churn", "complaint_recovery", "churn_calibration", "vips_at_risk", "open_warnings",
+    "waiting_for_a_rate", "data_quality_and_freshness",
 )  # fmt: skip
 HOSTILE = "</script><script>document.title='taken over'</script>"
 TEA = {"sku": "t", "category": HOSTILE, "brand": "A", "quantity": 1, "unit_price": "50.00", "unit_cost": "20.00"}
@@ -66,7 +67,8 @@ def test_the_report_shows_every_picture_and_loads_nothing(shop: Settings, tmp_pa
     shown = sections(html)
     assert tuple(shown) == PICTURES
     drawn = {name for name, section in shown.items() if "Plotly.newPlot" in section}
-    assert drawn >= set(PICTURES) - {"churn_calibration", "satisfaction_against_churn"}
+    lists = {"vips_at_risk", "open_warnings", "waiting_for_a_rate"}
+    assert drawn >= set(PICTURES) - {"churn_calibration", "satisfaction_against_churn"} - lists
     assert "No churn model has been judged yet" in shown["churn_calibration"]
     assert all(re.search(r'<p class="answer">[^<]{20,}', section) for section in shown.values())
     assert "default-src 'none'" in html
@@ -82,6 +84,52 @@ def test_the_report_shows_every_picture_and_loads_nothing(shop: Settings, tmp_pa
 
     with pytest.raises(NothingToReportError, match="No published customer has the key 999"):
         write_customer_page(shop, 999)
+
+
+def tiles(html: str) -> dict[str, tuple[str, str]]:
+    """The figures at the top: name -> value and the section that it leads to."""
+    found = re.findall(r'<div><span>(?:<a href="#(\w+)">)?([^<]+)(?:</a>)?</span><b>([^<]*)</b></div>', html)
+    return {name: (value, section) for section, name, value in found}
+
+
+def test_a_figure_is_the_same_wherever_it_is_shown_with_its_currency_and_leads_to_what_is_behind_it(
+    shop: Settings, tmp_path: Path
+) -> None:
+    load_all(shop, [order("nobodys", day=0, total="1000.00"), order("abroad", customer_id="c1", currency="AED")])
+    build(shop, "test")
+    html = write_report(shop, tmp_path / "report.html").read_text()
+    shown = tiles(html)
+    ((orders, net),) = rows(shop, "select sum(order_count), sum(net_amount) from marts.fct_daily_revenue")
+    assert shown["orders"] == (f"{orders:,}", "revenue_and_refunds")
+    assert shown["net revenue"] == (f"{net:,.0f} USD", "revenue_and_refunds")
+    ((of_customers,),) = rows(shop, "select sum(net_amount) from marts.customer_360")
+    assert net - of_customers == 1000
+    assert "1 order, 1,000 USD of net revenue, belong to no known customer" in html
+    assert shown["currencies without a rate"] == ("1", "waiting_for_a_rate")
+    assert "AED" in sections(html)["waiting_for_a_rate"]
+    assert {section for _, section in shown.values()} <= set(sections(html))
+    assert " USD net before refunds" in sections(html)["revenue_and_refunds"]
+
+    page = write_customer_page(shop, key_of(shop, "o3-1"), tmp_path / "customer.html").read_text()
+    assert tiles(page)["net revenue"][0].endswith(" USD")
+    assert "<th>amount (USD)</th>" in page
+
+
+def test_a_month_of_which_days_are_missing_is_marked(settings: Settings, tmp_path: Path) -> None:
+    days = ("2026-01-10", "2026-02-01", "2026-02-28", "2026-03-05")
+    load_all(
+        settings,
+        [
+            order(f"o{day}", customer_id="c1") | {"ordered_at": f"{day}T12:00:00Z", "updated_at": f"{day}T12:00:00Z"}
+            for day in days
+        ],
+    )
+    build(settings, "test")
+    section = sections(write_report(settings, tmp_path / "report.html").read_text())["revenue_and_refunds"]
+    assert "January 2026 is not whole: from 10 January." in section
+    assert "March 2026 is not whole: up to 5 March." in section
+    assert "February 2026 is not whole" not in section
+    assert '"opacity":[0.45,1,0.45]' in section
 
 
 def test_an_empty_warehouse_says_what_to_do(settings: Settings) -> None:

@@ -121,7 +121,7 @@ def _report_of_now(settings: Settings) -> str:
     global _last_report  # one page of 5 MB, and no more
     with _one_at_a_time:
         if _last_report[0] != f"{settings.database} {edition(settings)}":
-            made_of, drawn = draw_report(settings)
+            made_of, drawn = draw_report(settings, customers_at="customer/")
             _last_report = (f"{settings.database} {made_of}", drawn)
         return _last_report[1]
 

@@ -29,11 +29,14 @@ def write_report(settings: Settings, target: Path | None = None) -> Path:
     Raises:
         NothingToReportError: nothing is published yet.
     """
-    return _write(draw_report(settings)[1], target or settings.home / "report" / "index.html")
+    return _write(draw_report(settings, customers_at=None)[1], target or settings.home / "report" / "index.html")
 
 
-def draw_report(settings: Settings) -> tuple[str, str]:
+def draw_report(settings: Settings, *, customers_at: str | None) -> tuple[str, str]:
     """The shop's report as HTML, after the edition that it is (see :func:`edition`).
+
+    Args:
+        customers_at: what a customer's key is put after, to lead to the customer's page; None where there are none.
 
     Raises:
         NothingToReportError: nothing is published yet.
@@ -42,7 +45,10 @@ def draw_report(settings: Settings) -> tuple[str, str]:
 
     with _reader(settings) as connection:
         return _edition(connection), page.report(
-            pictures.all_pictures(connection), pictures.state_of_the_shop(connection)
+            pictures.all_pictures(connection),
+            pictures.state_of_the_shop(connection),
+            pictures.currency_of(connection),
+            customers_at,
         )
 
 
@@ -66,7 +72,7 @@ def draw_customer_page(settings: Settings, customer_key: int) -> tuple[int, str]
         NothingToReportError: nothing is published yet.
         UnknownCustomerError: nobody has this key.
     """
-    from customer360.report import customer, page
+    from customer360.report import customer, page, pictures
 
     with _reader(settings) as connection:
         told = customer.tell(connection, customer_key) if abs(customer_key) < _KEYS_END else None
@@ -75,7 +81,7 @@ def draw_customer_page(settings: Settings, customer_key: int) -> tuple[int, str]
                 f"No published customer has the key {customer_key}.",
                 "See which there are: select customer_key from marts.customer_360 (c360 url).",
             )
-        return told.customer_key, page.customer(told)
+        return told.customer_key, page.customer(told, pictures.currency_of(connection))
 
 
 def edition(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,18 @@ from markupsafe import Markup
 from customer360 import templates
 from customer360.report.customer import CustomerStory
 from customer360.report.pictures import Picture
-from customer360.report.reading import Row, number, percent
+from customer360.report.reading import Row, money, number, percent
+from customer360.terminal import counted
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure that one looks at first, and the section of the page with the list or the picture behind it."""
+
+    name: str
+    value: str
+    section: str = ""
+
 
 # The groups of customer_loyalty's columns, by the model that computes each: it stands in the column's description.
 _CONCEPTS = {
@@ -42,48 +54,67 @@ _CONCEPTS = {
 }
 
 
-def report(pictures: list[Picture], state: Row) -> str:
-    """The page of the shop."""
-    standing = {
-        "customers": number(state["customer_count"]),
-        "orders": number(state["order_count"]),
-        "net revenue": number(state["net_amount"]),
-        "bought twice in 365 days": percent(state["repeat_share"], 1),
-        "VIPs at risk": number(state["vip_at_risk_count"]),
-        "open warnings": number(state["open_alert_count"]),
-    }
-    return _page("report.html", "customer360 report", pictures=pictures, state=state, standing=standing)
+def report(pictures: list[Picture], state: Row, currency: str, customers_at: str | None) -> str:
+    """The page of the shop.
+
+    Args:
+        currency: the reporting currency, said with every amount.
+        customers_at: what a customer's key is put after, to lead to the customer's page; None where there are none.
+    """
+    standing = [
+        Tile("customers", number(state["customer_count"]), "value_concentration"),
+        Tile("orders", number(state["order_count"]), "revenue_and_refunds"),
+        Tile("net revenue", money(state["net_amount"], currency), "revenue_and_refunds"),
+        Tile("bought twice in 365 days", percent(state["repeat_share"], 1), "cohort_retention"),
+        Tile("VIPs at risk", number(state["vip_at_risk_count"]), "vips_at_risk"),
+        Tile("open warnings", number(state["open_alert_count"]), "open_warnings"),
+    ]
+    if state.get("waiting_currency_count"):
+        waiting = Tile("currencies without a rate", number(state["waiting_currency_count"]), "waiting_for_a_rate")
+        standing.append(waiting)
+    unattributed = ""
+    if state["unattributed_order_count"]:
+        unattributed = (
+            f"{counted(state['unattributed_order_count'], 'order')}, "
+            f"{money(state['unattributed_net_amount'], currency)} of net revenue, "
+            "belong to no known customer: in the shop's figures, and in no customer's."
+        )
+    return _page(
+        "report.html", "customer360 report", pictures=pictures, state=state, standing=standing, currency=currency,
+        unattributed=unattributed, customers_at=customers_at,
+    )  # fmt: skip
 
 
-def customer(story: CustomerStory) -> str:
-    """The page of one customer."""
+def customer(story: CustomerStory, currency: str) -> str:
+    """The page of one customer, with the reporting currency said with every amount."""
     return _page(
         "customer.html",
         f"customer {story.customer_key}",
         story=story,
         sentence=_sentence(story),
-        standing=_standing(story),
+        standing=_standing(story, currency),
+        currency=currency,
         reasons=_reasons(story.churn),
         concepts=_concepts(story.loyalty, story.descriptions),
     )
 
 
-def _standing(story: CustomerStory) -> dict[str, str]:
+def _standing(story: CustomerStory, currency: str) -> list[Tile]:
     """What one looks at first."""
     loyalty, churn = story.loyalty, story.churn
-    tiles = {
-        "orders": number(story.figures["order_count"]),
-        "net revenue": number(story.figures["net_amount"], 2),
-        "likely to leave": percent(churn.get("churn_probability"), 1),
-    }
+    tiles = [
+        Tile("orders", number(story.figures["order_count"])),
+        Tile("net revenue", money(story.figures["net_amount"], currency, 2)),
+        Tile("likely to leave", percent(churn.get("churn_probability"), 1)),
+    ]
     if loyalty:
-        tiles |= {
-            "lifecycle stage": str(loyalty["lifecycle_stage"]),
-            "tier": str(loyalty["tier"]),
-            "points": number(loyalty["points_balance"]),
-            "RFM segment": str(loyalty["rfm_segment"] or "–").replace("_", " "),
-            "loyalty score": number(loyalty["loyalty_score"], 2),
-        }
+        tiles += [
+            Tile("lifecycle stage", str(loyalty["lifecycle_stage"])),
+            Tile("tier", str(loyalty["tier"])),
+            Tile("points", number(loyalty["points_balance"])),
+            Tile("RFM segment", str(loyalty["rfm_segment"] or "–").replace("_", " ")),
+            Tile("loyalty score", number(loyalty["loyalty_score"], 2)),
+        ]
     return tiles
 
 
@@ -127,6 +158,11 @@ def _plot(name: str, figure: Any) -> Markup:
     return Markup(drawn)  # noqa: S704 - plotly escapes the texts of a figure
 
 
+def _is_money(column: str) -> bool:
+    """Whether a column of a list is an amount in the reporting currency."""
+    return column == "amount" or column.startswith("value_of_")
+
+
 def _kind(value: Any) -> str:
     """The class of a cell."""
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
@@ -151,5 +187,5 @@ def _shown(value: Any) -> str:
 def _page(template: str, title: str, **values: Any) -> str:
     return templates.render(
         template, title=title, policy=templates.SELF_CONTAINED, library=plotly.offline.get_plotlyjs(), plot=_plot,
-        shown=_shown, kind=_kind, percent=percent, **values,
+        shown=_shown, kind=_kind, is_money=_is_money, percent=percent, **values,
     )  # fmt: skip

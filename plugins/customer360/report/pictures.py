@@ -8,8 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from customer360.report.reading import Row, exists, number, percent, read
-from customer360.warehouse import Connection
+from customer360.report.reading import Row, exists, money, number, percent, read
+from customer360.warehouse import Connection, scalar
 
 # Told apart by people who see colours differently, on white and on black (Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8A8A"
@@ -20,6 +20,10 @@ _MONTHS = _COHORTS = 24
 _LABELLED_MONTHS = 16
 # Over how long movements between stages and tiers are shown.
 _MOVEMENT_DAYS = 90
+# How pale a month is that is not whole.
+_PARTIAL = 0.45
+# So many rows of a list are shown.
+_LISTED = 20
 
 STAGES = ("exploration", "formation", "stable", "decline")
 TIERS = ("base", "silver", "gold", "platinum")
@@ -50,9 +54,13 @@ def all_pictures(connection: Connection) -> list[Picture]:
 def state_of_the_shop(connection: Connection) -> Row:
     """What the report was made of: the publication and the day, and the figures one looks at first.
 
-    Figures of daily tables are null until those are published.
+    Figures of daily tables are null until those are published. Orders and money are the whole shop's, from the table
+    that the revenue picture shows; ``unattributed_…`` is the part of them that belongs to no known customer.
     """
     state: Row = {"repeat_share": None, "vip_at_risk_count": None, "open_alert_count": None}
+    if exists(connection, "marts.unconverted_totals"):
+        waiting = "select count(distinct currency) as waiting_currency_count from marts.unconverted_totals"
+        state |= read(connection, waiting)[0]
     if exists(connection, "marts.customer_loyalty"):
         state |= read(
             connection,
@@ -75,12 +83,21 @@ def state_of_the_shop(connection: Connection) -> Row:
             (select max(publication_id) from ops.publications) as publication_id,
             (select max(published_at) from ops.publications) as published_at,
             (select max(as_of_on) from ops.publications where kind = 'daily') as as_of_on,
-            count(*) as customer_count,
+            (select count(*) from marts.customer_360) as customer_count,
             coalesce(sum(order_count), 0) as order_count,
-            coalesce(sum(net_amount), 0) as net_amount
-        from marts.customer_360
+            coalesce(sum(net_amount), 0) as net_amount,
+            (select count(*) from marts.fct_orders where customer_key is null and is_valid) as unattributed_order_count,
+            coalesce((select sum(net_amount) from marts.unattributed_totals), 0) as unattributed_net_amount
+        from marts.fct_daily_revenue
         """,
         )[0]
+    )
+
+
+def currency_of(connection: Connection) -> str:
+    """The reporting currency that the warehouse's amounts are in, as on record; "" where none is yet."""
+    return (
+        scalar(connection, "select max(value) filter (where name = 'reporting_currency') from ops.installation") or ""
     )
 
 
@@ -89,29 +106,56 @@ def revenue_and_refunds(connection: Connection) -> Picture:
     months = read(
         connection,
         """
+        with days as (
+            select *, min(revenue_on) over () as began_on, max(revenue_on) over () as ended_on
+            from marts.fct_daily_revenue
+        )
         select date_trunc('month', revenue_on)::date as month, sum(net_amount + refunded_net_amount) as sold,
-            sum(refunded_net_amount) as refunded, sum(net_amount) as net
-        from marts.fct_daily_revenue
-        where revenue_on > (select max(revenue_on) from marts.fct_daily_revenue) - make_interval(months => %s)
-        group by 1 order by 1
+            sum(refunded_net_amount) as refunded, sum(net_amount) as net,
+            case when date_trunc('month', revenue_on) < min(began_on) then min(began_on) end as begins_on,
+            case
+                when date_trunc('month', revenue_on) + interval '1 month - 1 day' > max(ended_on) then max(ended_on)
+            end as ends_on
+        from days
+        where revenue_on >= date_trunc('month', ended_on) - make_interval(months => %s)
+        group by date_trunc('month', revenue_on) order by 1
         """,
-        [_MONTHS],
+        [_MONTHS - 1],
     )
     if not months:
         return _empty(revenue_and_refunds, "No order is published yet.")
     sold = sum(row["sold"] for row in months)
     refunded = sum(row["refunded"] for row in months)
     when = [row["month"] for row in months]
-    figure = _figure("month", "reporting currency", barmode="relative")
-    figure.add_bar(x=when, y=_values(months, "sold"), name="net before refunds", marker_color=BLUE)
-    figure.add_bar(x=when, y=[-float(row["refunded"]) for row in months], name="refunds", marker_color=ORANGE)
-    figure.add_scatter(x=when, y=_values(months, "net"), name="net revenue", mode="lines", line_color=GREEN)
+    currency = currency_of(connection)
+    # A month of which days are missing looks like a collapse: it is pale, outside the line, and said.
+    whole = [row["begins_on"] is None and row["ends_on"] is None for row in months]
+    shade = {"opacity": [1 if is_whole else _PARTIAL for is_whole in whole]}
+    figure = _figure("month", currency or "reporting currency", barmode="relative")
+    figure.add_bar(x=when, y=_values(months, "sold"), name="net before refunds", marker={"color": BLUE} | shade)
+    refunds = [-float(row["refunded"]) for row in months]
+    figure.add_bar(x=when, y=refunds, name="refunds", marker={"color": ORANGE} | shade)
+    line = [float(row["net"]) if is_whole else None for row, is_whole in zip(months, whole, strict=True)]
+    figure.add_scatter(x=when, y=line, name="net revenue of whole months", mode="lines", line_color=GREEN)
+    for row in months:
+        said = _missing_days(row)
+        if said:
+            place = {"x": row["month"], "y": max(float(row["sold"]), 0), "yshift": 10, "showarrow": False}
+            figure.add_annotation(**place, text=said, font={"size": 11, "color": GREY})
     return _drawn(
         revenue_and_refunds,
-        f"{number(sold)} net before refunds since {when[0]:%B %Y}, of which "
-        f"{percent(refunded / sold if sold else None, 1)} went back; a refund counts on its own day.",
+        f"{money(sold, currency)} net before refunds since {when[0]:%B %Y}, of which "
+        f"{percent(refunded / sold if sold else None, 1)} went back; a refund counts on its own day."
+        + "".join(f" {row['month']:%B %Y} is not whole: {_missing_days(row)}." for row in months if _missing_days(row)),
         figure,
     )
+
+
+def _missing_days(month: Row) -> str:
+    """Which days a month consists of, where it is not whole."""
+    begins = f"from {month['begins_on']:%-d %B}" if month["begins_on"] else ""
+    ends = f"up to {month['ends_on']:%-d %B}" if month["ends_on"] else ""
+    return f"{begins} {ends}".strip()
 
 
 def cohort_retention(connection: Connection) -> Picture:
@@ -428,6 +472,57 @@ def data_quality_and_freshness(connection: Connection) -> Picture:
     )
 
 
+def vips_at_risk(connection: Connection) -> Picture:
+    """Who is valuable and about to leave: VIPs at risk"""
+    listed = read(
+        connection,
+        """
+        select customer.customer_key, loyalty.value_amount_365d as value_of_365_days,
+            churn.churn_probability as likely_to_leave, customer.last_order_on
+        from marts.customer_loyalty as loyalty
+        inner join marts.customer_360 as customer using (customer_key)
+        left join marts.customer_churn as churn using (customer_key)
+        where loyalty.is_vip_at_risk
+        order by loyalty.value_amount_365d * churn.churn_probability desc nulls last, customer.customer_key
+        """,
+    )
+    return _listed(vips_at_risk, listed, "customers", "marts.customer_loyalty where is_vip_at_risk")
+
+
+def open_warnings(connection: Connection) -> Picture:
+    """What somebody should act on: open warnings"""
+    listed = read(
+        connection,
+        """
+        select customer_key, severity, rule, evidence, opened_on, due_on from marts.customer_alerts
+        where closed_on is null
+        order by array_position(array['critical', 'high', 'medium'], severity), due_on, customer_key
+        """,
+    )
+    return _listed(open_warnings, listed, "warnings", "marts.customer_alerts where closed_on is null")
+
+
+def waiting_for_a_rate(connection: Connection) -> Picture:
+    """Money that waits for an exchange rate"""
+    listed = read(
+        connection,
+        """
+        select currency, sum(order_count) as orders, sum(original_gross_amount) as amount_in_that_currency,
+            min(ordered_on) as first_on, max(ordered_on) as last_on
+        from marts.unconverted_totals group by currency order by currency
+        """,
+    )
+    return _listed(waiting_for_a_rate, listed, "currencies", "marts.unconverted_totals")
+
+
+def _listed(draw: Callable[[Connection], Picture], rows: list[Row], what: str, table: str) -> Picture:
+    """A list behind a figure: its first rows, and where the rest is."""
+    if not rows:
+        return Picture(draw.__name__, _title(draw), f"None: `{table}` has no row.")
+    more = f" The first {_LISTED} are here; all are in `{table}`." if len(rows) > _LISTED else ""
+    return Picture(draw.__name__, _title(draw), f"{number(len(rows))} {what}.{more}", None, (rows[:_LISTED],))
+
+
 _PICTURES: tuple[tuple[Callable[[Connection], Picture], tuple[str, ...]], ...] = (
     (revenue_and_refunds, ("marts.fct_daily_revenue",)),
     (cohort_retention, ("marts.retention_cohorts",)),
@@ -438,6 +533,9 @@ _PICTURES: tuple[tuple[Callable[[Connection], Picture], tuple[str, ...]], ...] =
     (satisfaction_against_churn, ("marts.customer_loyalty", "marts.customer_churn")),
     (complaint_recovery, ("marts.complaint_recovery",)),
     (churn_calibration, ("marts.churn_model_evaluation", "marts.churn_model_versions")),
+    (vips_at_risk, ("marts.customer_loyalty", "marts.customer_360", "marts.customer_churn")),
+    (open_warnings, ("marts.customer_alerts",)),
+    (waiting_for_a_rate, ("marts.unconverted_totals",)),
     (data_quality_and_freshness, ("ops.batches",)),
 )
 

@@ -31,3 +31,8 @@ def percent(share: Any, digits: int = 0) -> str:
 def number(value: Any, digits: int = 0) -> str:
     """A figure for people; a dash where it is not measured."""
     return "–" if value is None else f"{float(value):,.{digits}f}"
+
+
+def money(value: Any, currency: str, digits: int = 0) -> str:
+    """An amount for people, with its currency; a dash where it is not measured."""
+    return "–" if value is None else f"{number(value, digits)} {currency}".rstrip()
