@@ -23,6 +23,7 @@ columns:
   Discount Code: text
   Discount Amount: text
   Created at: text
+  Accepts Marketing: text
   Lineitem quantity: text
   Lineitem name: text
   Lineitem price: text
@@ -43,7 +44,7 @@ columns:
   Source: text
   Phone: text
 ignores: [
-  Accepts Marketing, Subtotal, Shipping Method, Lineitem requires shipping, Lineitem taxable,
+  Subtotal, Shipping Method, Lineitem requires shipping, Lineitem taxable,
   Lineitem fulfillment status, Billing Name, Billing Street, Billing Address1, Billing Address2, Billing Company,
   Billing City, Billing Zip, Billing Province Name, Shipping Name, Shipping Street, Shipping Address1,
   Shipping Address2, Shipping Company, Shipping City, Shipping Zip, Shipping Province Name, Notes, Note Attributes,
@@ -170,7 +171,13 @@ select
     "Payment Method" as payment_method,
     "Discount Code" as coupon_code,
     upper(coalesce(filled("Shipping Country"), filled("Billing Country"))) as country,
-    coalesce(filled("Shipping Province"), filled("Billing Province")) as region
+    coalesce(filled("Shipping Province"), filled("Billing Province")) as region,
+    -- A box that was left empty is no statement.
+    case when lower("Accepts Marketing") in ('yes', 'true') then [{
+        'channel': 'email',
+        'allowed': true,
+        'stated_at': time_of("Created at", '%Y-%m-%d %H:%M:%S %z')
+    }] end as contact_preferences
 from firsts
 left join grouped on firsts.record_number = grouped.order_number
 union all by name

@@ -26,6 +26,7 @@ columns:
   payment_method: text
   created_via: text
   coupon_lines: [{code: text}]
+  meta_data: [{key: text, value: text}]
   line_items:
     - id: text
       name: text
@@ -43,7 +44,7 @@ columns:
 ignores: [
   parent_id, number, order_key, version, prices_include_tax, date_created, date_modified, shipping_tax, cart_tax,
   customer_ip_address, customer_user_agent, customer_note, payment_method_title, transaction_id, date_paid,
-  date_paid_gmt, date_completed, date_completed_gmt, cart_hash, meta_data, tax_lines, shipping_lines, fee_lines,
+  date_paid_gmt, date_completed, date_completed_gmt, cart_hash, tax_lines, shipping_lines, fee_lines,
   payment_url, is_editable, needs_payment, needs_processing, currency_symbol, _links, set_paid, new_order_email_sent,
   refunded_payment, api_refund, api_restock]
 */
@@ -229,5 +230,11 @@ select
     filled(payment_method) as payment_method,
     coupon_lines[1].code as coupon_code,
     upper(coalesce(filled(shipping.country), filled(billing.country))) as country,
-    coalesce(filled(shipping.state), filled(billing.state)) as region
+    coalesce(filled(shipping.state), filled(billing.state)) as region,
+    -- WooCommerce has no consent of its own: this is what Mailchimp's plug-in writes when the box was ticked.
+    case when list_filter(
+        meta_data, lambda one: one.key = 'mailchimp_woocommerce_is_subscribed'
+    )[1].value in ('1', 'true') then [{
+        'channel': 'email', 'allowed': true, 'stated_at': utc_time(date_created_gmt)
+    }] end as contact_preferences
 from orders

@@ -208,3 +208,10 @@ def test_two_orders_of_one_name_keep_their_own_lines() -> None:
         ["MUG-1", "TEA"],
         ["CUP"],
     ]
+
+
+@pytest.mark.parametrize(("box", "is_said"), [("yes", True), ("no", False), ("", False)])
+def test_a_ticked_box_is_a_statement_and_an_empty_one_is_none(box: str, is_said: bool) -> None:
+    done = tried(first(Accepts_Marketing=box))
+    said = [{"channel": "email", "allowed": True, "stated_at": "2026-05-01T08:00:00.000000Z"}]
+    assert done.only.get("contact_preferences") == (said if is_said else None)

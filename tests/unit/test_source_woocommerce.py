@@ -124,3 +124,10 @@ def test_drafts_the_trash_and_orders_of_nobody_are_set_aside() -> None:
 
 def test_a_guest_has_no_account() -> None:
     assert "customer_id" not in tried(order(customer_id=0)).only
+
+
+@pytest.mark.parametrize(("value", "is_said"), [("1", True), ("0", False), ("archived", False)])
+def test_a_ticked_box_at_the_checkout_is_a_statement_and_an_empty_one_is_none(value: str, is_said: bool) -> None:
+    done = tried(order(meta_data=[{"id": 9, "key": "mailchimp_woocommerce_is_subscribed", "value": value}]))
+    said = [{"channel": "email", "allowed": True, "stated_at": "2026-03-22T19:28:02Z"}]
+    assert done.only.get("contact_preferences") == (said if is_said else None)

@@ -1,6 +1,9 @@
 {{ config(
     tags=['staging'],
-    meta={'scope': 'order', 'scope_key': 'order_key', 'primary_key': ['order_key']}
+    meta={
+        'scope': 'order', 'scope_key': 'order_key', 'primary_key': ['order_key'],
+        'indexes': ['(order_key) where contact_preferences is not null'],
+    }
 ) }}
 
 with

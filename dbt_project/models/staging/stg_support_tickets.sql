@@ -1,6 +1,9 @@
 {{ config(
     tags=['staging'],
-    meta={'scope': 'ticket', 'scope_key': 'ticket_key', 'primary_key': ['ticket_key']}
+    meta={
+        'scope': 'ticket', 'scope_key': 'ticket_key', 'primary_key': ['ticket_key'],
+        'indexes': ['(ticket_key) where contact_preferences is not null'],
+    }
 ) }}
 
 {#

@@ -1,6 +1,9 @@
 {{ config(
     tags=['staging'],
-    meta={'scope': 'session', 'scope_key': 'session_key', 'primary_key': ['session_key']}
+    meta={
+        'scope': 'session', 'scope_key': 'session_key', 'primary_key': ['session_key'],
+        'indexes': ['(session_key) where contact_preferences is not null'],
+    }
 ) }}
 
 with

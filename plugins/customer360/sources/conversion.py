@@ -34,8 +34,6 @@ _NAMED = 5
 """Numbers of records that an error names."""
 _KEPT_ASIDE = 20
 """Numbers of set-aside records that the ledger keeps per reason: enough to look them up."""
-_AHEAD_OF_CONTRACT = {"source", "deleted", "contact_preferences"}
-"""Columns that a SELECT may give before the contract has them; they count from the day on that it does."""
 _INEXACT = re.compile(r"\b(DOUBLE|FLOAT|U?HUGEINT)\b")  # Parquet keeps a HUGEINT as DOUBLE
 
 MACROS = """
@@ -433,10 +431,6 @@ def _output_columns(source: Source, types: dict[str, str], namespace: str) -> li
     for name in types:
         if name in {"record_number", "outcome", "defaults"}:
             continue
-        if name not in known and name in _AHEAD_OF_CONTRACT:
-            continue
-        if name == "customer_id" and "source" not in known and source.feed.name != "orders":
-            continue  # without namespaces another system's ids would be taken for the shop's
         listed.append(_quoted(name))
     if "source" in known and "source" not in types:
         listed.append(f"{_literal(namespace)} as source")
