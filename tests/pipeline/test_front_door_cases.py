@@ -13,6 +13,7 @@ import pytest
 
 from customer360 import warehouse
 from customer360.front_door import load
+from customer360.gates import data_docs
 from customer360.publication.build import build
 from customer360.publication.verify import verify
 from customer360.settings import Settings
@@ -202,6 +203,30 @@ def test_spark_parquet_is_read_where_its_meaning_is_plain(published: Settings) -
     assert order(published, "PI1", "updated_at") == (datetime(2026, 11, 20, 10, tzinfo=UTC),)
     reading = rows(published, "select reading from ops.batches where file_name = '46-int96.parquet'", "oncall")
     assert reading == [({"format": "parquet", "timezone": "UTC"},)]
+
+
+def test_more_new_fields_than_rows_are_kept_counted_and_shown(published: Settings) -> None:
+    """GX counted two unexpected values among one row, and its Data Docs crashed on every later run."""
+    kept = rows(published, "select extra from raw.orders where order_id = 'NF1'", "owner")
+    assert kept == [({"gift": True, "note": "call first"},)]
+    assert is_published(published, "NF1") == [True]
+    counted = rows(
+        published,
+        """
+        select checked_count, unexpected_count from ops.gate_results inner join ops.batches using (batch_id)
+        where file_name = '60-two-new-fields.jsonl' and outcome = 'failed'
+        """,
+        "oncall",
+    )
+    assert counted == [(1, 1)]
+    for _ in range(2):
+        assert data_docs.build_data_docs(published).is_file()
+
+
+def test_an_order_number_that_another_shop_uses_too_is_a_visible_conflict(published: Settings) -> None:
+    conflicts = "select order_id from marts.fct_orders where has_id_conflict"
+    assert rows(published, conflicts) == [("1001",)]
+    assert is_published(published, "1002", "1003") == [True] * 2
 
 
 def test_the_books_balance(published: Settings) -> None:
