@@ -7,7 +7,6 @@ and while the candidate gate blocks a build, yesterday's figures stay (docs/deci
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
 
 from customer360 import warehouse
 from customer360.errors import Customer360Error
@@ -20,9 +19,6 @@ from customer360.publication.publish import publish
 from customer360.settings import Settings
 from customer360.warehouse import scalar
 from customer360.warehouse.run_log import Run, recorded
-
-if TYPE_CHECKING:
-    pass
 
 # What the daily pass publishes beside the models' tables.
 JOURNALS = (*loyalty_journals.TABLES, customer_history.TABLE)
