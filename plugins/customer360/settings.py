@@ -150,14 +150,27 @@ class Settings(BaseSettings):
     )
     identity_max_customer_ids: Annotated[int, Whole(1, 1_000_000)] = _setting(
         1,
-        "K: an e-mail address or phone linked to more than this many customer_ids is shared and joins no customers.",
+        "K: an e-mail address or phone linked to more than this many customer_ids of one source is shared and joins no "
+        "customers.",
     )
     identity_max_phone_people: Annotated[int, Whole(1, 1_000_000)] = _setting(
         1,
         "The same for a phone of people with different e-mail addresses and no customer_id; the greater limit counts.",
     )
+    identity_max_emails: Annotated[int, Whole(1, 1_000_000)] = _setting(
+        4,
+        "A customer_id seen with more e-mail addresses than this is shared and joins no customers.",
+    )
+    identity_max_phones: Annotated[int, Whole(1, 1_000_000)] = _setting(
+        4,
+        "A customer_id or e-mail address seen with more phones than this is shared and joins no customers.",
+    )
+    identity_max_a_day: Annotated[int, Whole(1, 1_000_000)] = _setting(
+        2,
+        "The same for the e-mail addresses or the phones of one day (UTC).",
+    )
     identity_max_device_people: Annotated[int, Whole(1, 1_000_000)] = _setting(
-        20,
+        4,
         "A device on which more people than this were seen (a till, a kiosk) attributes nothing to a customer.",
     )
     identity_device_days: Annotated[int, Whole(0, 36_500)] = _setting(

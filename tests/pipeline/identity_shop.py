@@ -59,12 +59,17 @@ class Shop:
         """Put records into staging (again, if they are there) and mark them dirty."""
         for record in records:
             table, record_id, at, columns = _TABLES[record.record_type]
+            columns = (*columns, "source")
             assert set(record.shown) <= set(columns), f"{record} shows what its feed does not have"
             self._execute(f"delete from {self.staging}.{table} where {record_id} = %s", [record.record_id])
             self._execute(
                 f"insert into {self.staging}.{table} ({record_id}, {at}, {', '.join(columns)}) "
                 f"values (%s, %s, {', '.join(['%s'] * len(columns))})",
-                [record.record_id, DAY_ZERO + timedelta(days=record.day), *[record.shown.get(c) for c in columns]],
+                [
+                    record.record_id,
+                    DAY_ZERO + timedelta(days=record.day),
+                    *[record.shown.get(c, "" if c == "source" else None) for c in columns],
+                ],
             )
             self.mark_dirty(record.record_type, record.record_id)
 

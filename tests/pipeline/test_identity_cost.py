@@ -63,7 +63,7 @@ def test_an_increment_reads_the_neighbourhood_and_not_the_base(shop: Shop) -> No
 def test_a_neighbourhood_that_grows_too_wide_is_resolved_as_a_whole(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop.resolve(*(order(f"o{n}", n, customer_id="c1", email=f"p{n}@inbox.example") for n in range(5)))
+    shop.resolve(*(order(f"o{n}", n, customer_id="c1", email=f"p{n}@inbox.example") for n in range(4)))
     monkeypatch.setattr(neighbourhood, "WIDEST", 3)
     delta = shop.resolve(new := order("o9", 9, email="p0@inbox.example", phone="4158675309"))
     assert delta.was_full

@@ -15,15 +15,28 @@ from customer360.settings import Settings
 from customer360.warehouse import query
 from tests.pipeline.identity_shop import Record, Shop, open_shop
 
-_CUSTOMER_IDS = ["c1", "c2", "c3", "c4"]
-_EMAILS = ["ann@inbox.example", "bob@inbox.example", "cid@inbox.example", "dan@inbox.example", "test@test.com"]
-_PHONES = ["+14158675301", "(415) 867-5302", "+14158675303", "0000000000"]
+# Some of them are placeholders; the first of each kind comes so often that it exceeds its limits like a marker.
+_CUSTOMER_IDS = ["c1", "c1", "c1", "c2", "c3", "c4", "(none)"]
+_EMAILS = [
+    "ann@inbox.example", "ann@inbox.example", "bob@inbox.example", "cid@inbox.example", "dan@inbox.example",
+    "test@test.com",
+]  # fmt: skip
+_PHONES = ["+14158675301", "+14158675301", "(415) 867-5302", "+14158675303", "+14158675304", "0000000000"]
+_SOURCES = ["", "", "desk", "tracker"]
 _DEVICES = ["d1", "d2"]
 _ORDERS = ["o0", "o1", "o2"]
 
 
+# Often the same day, and its very last moment.
+_DAYS = st.one_of(st.integers(0, 60), st.sampled_from([7, 7.25, 7.999999]))
+
+
 def _shown(record_type: str) -> st.SearchStrategy[dict[str, str]]:
-    fields = {"customer_id": st.sampled_from(_CUSTOMER_IDS), "email": st.sampled_from(_EMAILS)}
+    fields = {
+        "customer_id": st.sampled_from(_CUSTOMER_IDS),
+        "email": st.sampled_from(_EMAILS),
+        "source": st.sampled_from(_SOURCES),
+    }
     if record_type != "session":
         fields["phone"] = st.sampled_from(_PHONES)
     if record_type != "ticket":
@@ -37,7 +50,12 @@ def _shown(record_type: str) -> st.SearchStrategy[dict[str, str]]:
 def _record(draw: st.DrawFn) -> Record:
     record_type = draw(st.sampled_from(["order", "session", "ticket"]))
     number = draw(st.integers(0, 9))
-    return Record(record_type, f"{record_type[0]}{number}", draw(st.integers(0, 60)), draw(_shown(record_type)))
+    return Record(
+        record_type,
+        f"{record_type[0]}{number}",
+        draw(_DAYS),
+        draw(_shown(record_type)),
+    )
 
 
 Batches = list[list[tuple[str, Record]]]
@@ -119,29 +137,41 @@ def _examples(count: int) -> settings:
 
 
 FEW, MANY = _examples(12), _examples(250)
-_any_history = given(batches=_BATCHES, ruled=st.lists(_decision(), max_size=4), k=st.integers(1, 2))
+_LIMITS = st.fixed_dictionaries(
+    {
+        "identity_max_customer_ids": st.integers(1, 2),
+        "identity_max_phone_people": st.integers(1, 2),
+        "identity_max_emails": st.integers(1, 3),
+        "identity_max_phones": st.integers(1, 3),
+        "identity_max_a_day": st.integers(1, 3),
+        "identity_max_device_people": st.integers(1, 2),
+    }
+)
+_any_history = given(batches=_BATCHES, ruled=st.lists(_decision(), max_size=4), limits=_LIMITS)
 _any_order = given(batches=_BATCHES, seed=st.integers(0, 1000))
 _any_merge = given(batches=_BATCHES, later=st.lists(_record(), max_size=5))
 
 
 @FEW
 @_any_history
-def test_increments_end_where_a_full_resolution_ends(shop: Shop, batches: Batches, ruled: list[Ruled], k: int) -> None:
-    _check_increments(shop, batches, ruled, k)
+def test_increments_end_where_a_full_resolution_ends(
+    shop: Shop, batches: Batches, ruled: list[Ruled], limits: dict[str, int]
+) -> None:
+    _check_increments(shop, batches, ruled, limits)
 
 
 @pytest.mark.slow
 @MANY
 @_any_history
 def test_increments_end_where_a_full_resolution_ends_in_many_histories(
-    shop: Shop, batches: Batches, ruled: list[Ruled], k: int
+    shop: Shop, batches: Batches, ruled: list[Ruled], limits: dict[str, int]
 ) -> None:
-    _check_increments(shop, batches, ruled, k)
+    _check_increments(shop, batches, ruled, limits)
 
 
-def _check_increments(shop: Shop, batches: Batches, ruled: list[Ruled], k: int) -> None:
+def _check_increments(shop: Shop, batches: Batches, ruled: list[Ruled], limits: dict[str, int]) -> None:
     _empty(shop)
-    shop.settings = shop.settings.with_(identity_max_customer_ids=k, identity_max_device_people=2)
+    shop.settings = shop.settings.with_(**limits)
     for number, batch in enumerate(batches):
         _apply(shop, batch)
         if number < len(ruled):

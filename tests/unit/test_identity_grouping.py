@@ -15,6 +15,7 @@ from customer360.identity.grouping import CUSTOMER_ID, EMAIL, FREE, PHONE, SHARE
 from customer360.identity.quality import pairwise, recall_of_sharing
 
 KINDS = np.array([CUSTOMER_ID] * 4 + [EMAIL] * 4 + [PHONE] * 3, np.int8)
+NO_SOURCE = np.zeros(len(KINDS), np.int64)
 _ROW = st.tuples(st.integers(-1, 3), st.sampled_from([-1, 4, 5, 6, 7]), st.sampled_from([-1, 8, 9, 10]))
 _ROWS = st.lists(_ROW, max_size=14)
 
@@ -64,7 +65,7 @@ def _groups(labels: np.ndarray) -> set[frozenset[int]]:
 @given(_ROWS, st.integers(1, 2), st.integers(1, 3))
 def test_groups_are_what_the_rules_say(rows: list[tuple[int, int, int]], k: int, people: int) -> None:
     limits = Limits(k, people)
-    found = group(KINDS, np.array(rows, np.int64).reshape(-1, 3), limits)
+    found = group(KINDS, NO_SOURCE, np.array(rows, np.int64).reshape(-1, 3), limits)
     customers, shared = _read_slowly(rows, limits)
     assert _groups(found.customer) == customers
     assert set(np.flatnonzero(found.blocked == SHARED).tolist()) == shared
@@ -73,7 +74,7 @@ def test_groups_are_what_the_rules_say(rows: list[tuple[int, int, int]], k: int,
 @given(_ROWS, st.integers(0, 999))
 def test_neither_order_nor_repetition_nor_numbering_matters(rows: list[tuple[int, int, int]], seed: int) -> None:
     chance = random.Random(seed)
-    first = group(KINDS, np.array(rows, np.int64).reshape(-1, 3), Limits())
+    first = group(KINDS, NO_SOURCE, np.array(rows, np.int64).reshape(-1, 3), Limits())
     again = rows + [row for row in rows if chance.random() < 0.5]
     chance.shuffle(again)
     number = list(range(len(KINDS)))
@@ -81,7 +82,7 @@ def test_neither_order_nor_repetition_nor_numbering_matters(rows: list[tuple[int
     renamed = [[-1 if i < 0 else number[i] for i in row] for row in again]
     kinds = np.empty_like(KINDS)
     kinds[number] = KINDS
-    second = group(kinds, np.array(renamed, np.int64).reshape(-1, 3), Limits())
+    second = group(kinds, NO_SOURCE, np.array(renamed, np.int64).reshape(-1, 3), Limits())
     assert _groups(second.customer[number]) == _groups(first.customer)
 
 
@@ -89,24 +90,24 @@ def test_an_operator_s_split_cuts_off_what_lies_between_the_sides() -> None:
     # c0 and c1 were split; the address 4 is seen with c0, the phone 8 with the address and with c1.
     rows = np.array([[0, 4, -1], [-1, 4, 8], [1, -1, 8], [0, 5, -1]], np.int64)
     limits = Limits(customer_ids=9, phone_people=9)
-    assert frozenset({0, 1, 4, 5, 8}) in _groups(group(KINDS, rows, limits).customer)
+    assert frozenset({0, 1, 4, 5, 8}) in _groups(group(KINDS, NO_SOURCE, rows, limits).customer)
     split = Rulings(splits=((frozenset({0}), frozenset({1})),))
-    found = group(KINDS, rows, limits, split)
+    found = group(KINDS, NO_SOURCE, rows, limits, split)
     assert {frozenset({0, 5}), frozenset({1}), frozenset({4, 8})} <= _groups(found.customer)
 
 
 def test_a_join_holds_although_one_of_the_joined_gets_blocked() -> None:
     rows = np.array([[0, -1, 8], [1, -1, 8], [2, 6, -1]], np.int64)
     joined = Rulings(joined=(frozenset({0, 8, 2}),))
-    found = group(KINDS, rows, Limits(), joined)
+    found = group(KINDS, NO_SOURCE, rows, Limits(), joined)
     assert found.blocked[8] == SHARED
     assert frozenset({0, 2, 6}) in _groups(found.customer)
 
 
 def test_accounts_that_an_operator_joined_count_once() -> None:
     rows = np.array([[0, 4, -1], [1, 4, -1]], np.int64)
-    assert group(KINDS, rows, Limits()).blocked[4] == SHARED
-    found = group(KINDS, rows, Limits(), Rulings(joined=(frozenset({0, 1}),)))
+    assert group(KINDS, NO_SOURCE, rows, Limits()).blocked[4] == SHARED
+    found = group(KINDS, NO_SOURCE, rows, Limits(), Rulings(joined=(frozenset({0, 1}),)))
     assert found.blocked[4] == FREE
     assert frozenset({0, 1, 4}) in _groups(found.customer)
 

@@ -58,8 +58,7 @@ def show(
         )  # fmt: skip
     out().print(table)
     for one in known["blocked_identifiers"]:
-        why = "an operator's decision" if one["blocked_by"] == "operator" else f"shared: {one['customers']} customers"
-        out().print(f"  Joins nobody: {one['identifier_type']} {escape(one['identifier'])} ({why})")
+        out().print(f"  Joins nobody: {one['identifier_type']} {escape(one['identifier'])} ({_evidence(one)})")
     counts = ", ".join(f"{count:,} by {rule}" for rule, count in known["records_by_rule"].items())
     out().print(f"Records: {counts or 'none'}")
     for past in known["keys"]:
@@ -69,6 +68,43 @@ def show(
                 f"{past['reason']}, {escape(json_module.dumps(past['evidence']))}",
             )
     _show_decisions(known["decisions"])
+
+
+def _evidence(one: dict[str, Any]) -> str:
+    """Why an identifier joins nobody, in numbers."""
+    seen = [
+        f"{one[column]:,} {names}"
+        for column, names in (("customer_ids", "customer_ids"), ("emails", "e-mail addresses"), ("phones", "phones"))
+        if one[column] and column != f"{one['identifier_type']}s"
+    ]
+    why = "an operator's decision" if one["blocked_by"] == "operator" else "shared"
+    return f"{why}; seen with {', '.join(seen) or 'nothing else'} in {one['records']:,} records"
+
+
+@group.command("blocked")
+def blocked(
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show addresses and numbers in full.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Identifiers and devices that join nobody, and what they were seen with. Masked unless revealed."""
+    from customer360.identity import operators
+
+    with warehouse.connect("transformer", get_settings()) as connection:
+        found = operators.blocked(connection, reveal=reveal)
+    if json:
+        typer.echo(json_module.dumps(found, default=str))
+        return
+    table = Table("type", "identifier", "why", "customers", "first record")
+    for one in found["identifiers"]:
+        table.add_row(
+            one["identifier_type"], escape(one["identifier"]), _evidence(one), f"{one['customers']:,}",
+            escape(one["first_record"]),
+        )  # fmt: skip
+    for one in found["devices"]:
+        why = f"crowded; seen with {one['people']:,} people in {one['records']:,} records"
+        table.add_row("anonymous_id", escape(one["anonymous_id"]), why, f"{one['people']:,}", "")
+    out().print(table)
+    out().print("One that is a person's after all: c360 identity block TYPE:IDENTIFIER --allow --because …")
 
 
 def _show_decisions(decided: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Whose each record is, for the records that an increment concerns: by the same rules as :mod:`full` has for all.
 
-What its own identifiers name comes first, then its order's customer, then the person known on its device.
+A session belongs first to whom the order placed in it names. Else what a record's own identifiers name comes first,
+then its order's customer, then the person known on its device.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from customer360.identity import devices
 from customer360.identity.changes import KEY_COLUMNS
-from customer360.identity.staged import RECORD_TYPES
+from customer360.identity.staged import FOLLOWS_ITS_ORDER, RECORD_TYPES
 from customer360.identity.tables import by_index, temporary
 from customer360.warehouse import Connection, query
 
@@ -94,7 +95,7 @@ def _add_linked_to_orders(connection: Connection, schema: str) -> None:
 
 
 def _work_out_own(connection: Connection, schema: str) -> None:
-    """Customers by own identifiers or by the order; everything else is nobody's until its device says more."""
+    """Customers by own identifiers and by the order; everything else is nobody's until its device says more."""
     connection.execute("analyze pg_temp.identity_work")
     temporary(
         connection,
@@ -110,13 +111,14 @@ def _work_out_own(connection: Connection, schema: str) -> None:
             insert into pg_temp.identity_own (record_type, record_id, anonymous_id, customer_key, rule, order_id)
             select
                 r.record_type, r.record_id, r.anonymous_id,
-                coalesce(c.customer_key, e.customer_key, p.customer_key, oc.customer_key, oe.customer_key,
-                    op.customer_key) as customer_key,
+                case when follows.its_order then named.by_order
+                    else coalesce(c.customer_key, e.customer_key, p.customer_key, named.by_order) end as customer_key,
                 case
+                    when follows.its_order then 'linked_order'
                     when c.customer_key is not null then 'customer_id'
                     when e.customer_key is not null then 'email'
                     when p.customer_key is not null then 'phone'
-                    when coalesce(oc.customer_key, oe.customer_key, op.customer_key) is not null then 'linked_order'
+                    when named.by_order is not null then 'linked_order'
                     else 'unattributed'
                 end as rule,
                 o.record_id as order_id
@@ -129,6 +131,12 @@ def _work_out_own(connection: Connection, schema: str) -> None:
             left join {schema}.identifiers as oc on oc.identifier_key = o.customer_id_key
             left join {schema}.identifiers as oe on oe.identifier_key = o.email_key
             left join {schema}.identifiers as op on op.identifier_key = o.phone_key
+            cross join lateral (
+                select coalesce(oc.customer_key, oe.customer_key, op.customer_key) as by_order
+            ) as named
+            cross join lateral (
+                select r.record_type = '{FOLLOWS_ITS_ORDER}' and named.by_order is not null as its_order
+            ) as follows
             """
         )
     )

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from customer360.identity import decisions, devices, key_map, staged, tables
 from customer360.identity.confidence import confidence
-from customer360.identity.grouping import BLOCKED_BY, Grouping, Limits, group
+from customer360.identity.grouping import BLOCKED_BY, Grouping, Limits, crowded, group
 from customer360.identity.identifiers import STRONG_TYPES, Normaliser
 from customer360.warehouse import Connection
 
@@ -33,13 +33,15 @@ DAY_US = 86_400_000_000
 class Universe:
     """Every staged record and every distinct strong identifier, numbered.
 
-    ``shown`` has a row per record: the numbers of its customer_id, e-mail and phone; -1 for none.
+    ``shown`` has a row per record: the numbers of its customer_id, e-mail and phone; -1 for none. ``source`` is the
+    namespace of each identifier, empty for those that are the same in every source.
     """
 
     records: pa.Table
     shown: Ints
     texts: pa.Array
     kind: npt.NDArray[np.int8]
+    source: pa.Array
     key: Ints
     device: Ints
     device_texts: pa.Array
@@ -101,6 +103,7 @@ def _read(connection: Connection, staging_schema: str, normaliser: Normaliser, *
         shown=shown,
         texts=pa.concat_arrays([identifiers[kind] for kind in STRONG_TYPES]),
         kind=np.repeat(np.arange(3, dtype=np.int8), sizes),
+        source=pa.concat_arrays([_sources(identifiers["customer_id"]), pa.repeat("", sum(sizes[1:]))]),
         key=np.concatenate([keys[kind] for kind in STRONG_TYPES]),
         device=device,
         device_texts=device_texts,
@@ -117,18 +120,38 @@ def _encode(column: pa.ChunkedArray, kind: str, normaliser: Normaliser) -> tuple
     return of_raw[pc.fill_null(raw.indices, -1).to_numpy(zero_copy_only=False)], normal.dictionary
 
 
+def _sources(customer_ids: pa.Array) -> pa.Array:
+    """The sources of customer_ids, as :func:`customer360.contract.record_keys.parts_of` reads them."""
+    behind = pc.replace_substring_regex(customer_ids, pattern="(?s)/.*", replacement="")
+    return pc.if_else(pc.match_substring(customer_ids, "/"), behind, "")
+
+
 def _group(connection: Connection, universe: Universe, held: list[decisions.Decision], limits: Limits) -> Grouping:
     """Group the identifiers; those that only a decision names take part without being anybody's."""
     named = np.array(sorted({key for decision in held for key in decision.identifier_keys}), np.int64)
     absent = named[~np.isin(named, universe.key)]
     key = np.concatenate([universe.key, absent])
     kind_of_absent = key_map.kinds_of(connection, absent.tolist())
-    kind = np.concatenate([universe.kind, np.array([kind_of_absent[key] for key in absent.tolist()], np.int8)])
+    of_absent = [kind_of_absent[key] for key in absent.tolist()]
+    kind = np.concatenate([universe.kind, np.array([one.number for one in of_absent], np.int8)])
+    sources = pa.concat_arrays([universe.source, pa.array([one.source for one in of_absent], pa.string())])
+    source = sources.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     order = np.argsort(key)
     positions = order[np.searchsorted(key, named, sorter=order)]
     number_of = dict(zip(named.tolist(), positions.tolist(), strict=True))
     together = distinct_rows(universe.shown, len(key))
-    return group(kind, together, limits, decisions.as_rulings(held, number_of))
+    days = _days(universe, together, limits)
+    return group(kind, source, together, limits, decisions.as_rulings(held, number_of), days=days)
+
+
+def _days(universe: Universe, together: Ints, limits: Limits) -> Ints:
+    """On which days identifiers were seen with which others, of those that are seen with several."""
+    day = universe.records["seen_us"].to_numpy() // DAY_US
+    parts = [np.empty((0, 3), np.int64)]
+    for column, other, identifiers in crowded(together, limits):
+        here = np.isin(universe.shown[:, column], identifiers) & (universe.shown[:, other] >= 0)
+        parts.append(np.stack([universe.shown[here, column], universe.shown[here, other], day[here]], axis=1))
+    return np.concatenate(parts)
 
 
 def distinct_rows(shown: Ints, count: int) -> Ints:
@@ -167,12 +190,13 @@ def _own_customer(universe: Universe, customer_key: Ints) -> tuple[Ints, npt.NDA
 
 
 def _through_orders(universe: Universe, owner: Ints, rule: npt.NDArray[np.int8], own: npt.NDArray[np.int8]) -> Ints:
-    """Sessions and tickets that name nobody belong to whom their order names. Returns each record's source."""
+    """Sessions belong to whom the order placed in them names; so do tickets that name nobody. Returns the sources."""
     source = np.full(len(owner), -1, np.int64)
-    is_order = universe.records["record_type"].to_numpy() == 0
-    orders = np.flatnonzero(is_order & (own != UNATTRIBUTED))
+    record_type = universe.records["record_type"].to_numpy()
+    orders = np.flatnonzero((record_type == staged.RECORD_TYPES.index("order")) & (own != UNATTRIBUTED))
     linked = universe.records["linked_order_id"].combine_chunks()
-    open_ones = np.flatnonzero((own == UNATTRIBUTED) & pc.is_valid(linked).to_numpy(zero_copy_only=False))
+    follows = (own == UNATTRIBUTED) | (record_type == staged.RECORD_TYPES.index(staged.FOLLOWS_ITS_ORDER))
+    open_ones = np.flatnonzero(follows & pc.is_valid(linked).to_numpy(zero_copy_only=False))
     if not len(orders) or not len(open_ones):
         return source
     ids = universe.records["record_id"].combine_chunks()

@@ -4,12 +4,18 @@ The outcome depends on the *set* of records alone, never on their order or batch
 identifier is decided in layers, each of which only looks at the layers before it:
 
 1. An operator's blocks; pairs of identifiers that an operator set apart.
-2. An **e-mail address** seen with more than K customer_ids is shared. (Those that an operator joined count once.)
-3. *Accounts*: what customer_ids and unblocked addresses join, and operators among them.
-4. A **phone** seen with more than K accounts, or with more people than the limit for people without a customer_id,
-   is shared: a family's landline, a number that was given to somebody else.
-5. *Customers*: what all unblocked identifiers join, and the operators' joins.
-6. Where something new ties together again what an operator split, it is set apart from both, visibly.
+2. A **customer_id** seen with more addresses or phones than the limits, in all or on one day, is shared: a marker that
+   no rule of form knew. (What an operator joined counts once, here and below.)
+3. An **e-mail address** seen with more than K customer_ids of one source, or with more phones than the limits, in all
+   or on one day, is shared.
+4. *Accounts*: what customer_ids and addresses that are not blocked join, and operators among them.
+5. A **phone** seen with more than K accounts of one source, or with more people than the limit, is shared: a family's
+   landline, a number that was given to somebody else. People without a customer_id count in every source.
+6. *Customers*: what all unblocked identifiers join, and the operators' joins.
+7. Where something new ties together again what an operator split, it is set apart from both, visibly.
+
+A customer_id counts in its source alone: the shop's, the help desk's and the tracker's number of one person are three
+customer_ids and no conflict. Addresses and phones are the same in every source.
 """
 
 from __future__ import annotations
@@ -34,10 +40,18 @@ BLOCKED_BY = (None, "operator", "shared")
 
 @dataclass(frozen=True)
 class Limits:
-    """K of the specification, and the same for people known by an e-mail address alone."""
+    """Beyond which number of others an identifier joins nobody. ``customer_ids`` is K of the specification."""
 
     customer_ids: int = 1
+    """Of one source: with an address, or as accounts with a phone."""
     phone_people: int = 1
+    """With a phone, people known by an address alone included."""
+    emails: int = 4
+    """Addresses with a customer_id."""
+    phones: int = 4
+    """Phones with a customer_id or an address."""
+    a_day: int = 2
+    """Of both, on one day: people change their address every year or two, a marker's strangers come at any time."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +91,24 @@ class _Links:
         return np.concatenate([self.customer_email, self.customer_phone, self.email_phone, self.joined])
 
 
-def group(kind: npt.NDArray[np.int8], seen_together: Ints, limits: Limits, rulings: Rulings | None = None) -> Grouping:
+def group(
+    kind: npt.NDArray[np.int8],
+    source: Ints,
+    seen_together: Ints,
+    limits: Limits,
+    rulings: Rulings | None = None,
+    same_account: Ints | None = None,
+    days: Ints | None = None,
+) -> Grouping:
     """Group identifiers.
 
     Args:
         kind: of each identifier: CUSTOMER_ID, EMAIL or PHONE.
+        source: of each identifier, the number of its namespace; it counts for customer_ids only.
         seen_together: an n × 3 array, one row per distinct (customer_id, e-mail, phone) of a record; -1 for none.
+        same_account: an n × 2 array of identifiers that are known to be of one account, whatever the records show.
+        days: an n × 3 array (customer_id, address or phone, day) or (address, phone, day) of what records show on which
+            day. It may leave out what is seen with no more others than ``limits.a_day`` in all.
     """
     rulings = rulings or Rulings()
     count = len(kind)
@@ -91,18 +117,30 @@ def group(kind: npt.NDArray[np.int8], seen_together: Ints, limits: Limits, rulin
     allowed = np.zeros(count, bool)
     allowed[_indices(rulings.allowed)] = True
     links = _links(seen_together, rulings)
+    same_account = np.empty((0, 2), np.int64) if same_account is None else same_account
+    days = np.empty((0, 3), np.int64) if days is None else days[~_in_pairs(days[:, :2], _apart(rulings))]
+    # Joined by an operator: they count once.
+    alike = _components(count, links.joined[kind[links.joined[:, 0]] == kind[links.joined[:, 1]]])
 
-    is_account_id = kind == CUSTOMER_ID
-    joined_accounts = links.joined[is_account_id[links.joined].all(axis=1)]
-    same_account = _components(count, joined_accounts)
-    email_accounts = _distinct(links.customer_email[:, 1], same_account[links.customer_email[:, 0]], blocked, links)
-    blocked[(email_accounts > limits.customer_ids) & ~allowed & (blocked == FREE)] = SHARED
+    _block(
+        (_distinct(links.customer_email, alike, blocked) > limits.emails)
+        | (_distinct(links.customer_phone, alike, blocked) > limits.phones)
+        | (_most_on_one_day(days, CUSTOMER_ID, kind, alike, blocked) > limits.a_day),
+        allowed, blocked,
+    )  # fmt: skip
+    _block(
+        (_most_of_one_source(links.customer_email, alike, source, blocked) > limits.customer_ids)
+        | (_distinct(links.email_phone, alike, blocked) > limits.phones)
+        | (_most_on_one_day(days, EMAIL, kind, alike, blocked) > limits.a_day),
+        allowed, blocked,
+    )  # fmt: skip
 
     joined_without_phones = links.joined[(kind[links.joined] != PHONE).all(axis=1)]
-    account = _components(count, _free(np.concatenate([links.customer_email, joined_without_phones]), blocked))
+    within_account = np.concatenate([links.customer_email, joined_without_phones, same_account])
+    account = _components(count, _free(within_account, blocked))
+    _block_shared_phones(links, account, kind, source, limits, allowed, blocked)
     has_customer_id = np.zeros(count, bool)
-    has_customer_id[account[is_account_id & (blocked == FREE)]] = True
-    _block_shared_phones(links, account, has_customer_id, limits, allowed, blocked)
+    has_customer_id[account[(kind == CUSTOMER_ID) & (blocked == FREE)]] = True
 
     edges = _free(links.all(), blocked)
     customer = _keep_apart(count, edges, rulings)
@@ -110,6 +148,26 @@ def group(kind: npt.NDArray[np.int8], seen_together: Ints, limits: Limits, rulin
     is_account = has_customer_id[account]
     account[(blocked != FREE) | (kind == PHONE)] = -1
     return Grouping(customer=customer, account=account, is_account=is_account, blocked=blocked)
+
+
+def _block(is_shared: Bools, allowed: Bools, blocked: npt.NDArray[np.int8]) -> None:
+    blocked[is_shared & ~allowed & (blocked == FREE)] = SHARED
+
+
+def crowded(shown: Ints, limits: Limits) -> list[tuple[int, int, Ints]]:
+    """Whose days :func:`group` has to know: the columns of an identifier and the others, and the identifiers.
+
+    Args:
+        shown: as ``seen_together``.
+    """
+    found = []
+    for column, other in ((CUSTOMER_ID, EMAIL), (CUSTOMER_ID, PHONE), (EMAIL, PHONE)):
+        pairs = shown[(shown[:, column] >= 0) & (shown[:, other] >= 0)][:, [column, other]]
+        if len(pairs):
+            count = int(pairs.max()) + 1
+            others = _count_distinct(pairs[:, 0], pairs[:, 1], count)
+            found.append((column, other, np.flatnonzero(others > limits.a_day)))
+    return found
 
 
 def _links(seen_together: Ints, rulings: Rulings) -> _Links:
@@ -134,18 +192,48 @@ def _apart(rulings: Rulings) -> set[tuple[int, int]]:
 
 
 def _without(pairs: Ints, apart: set[tuple[int, int]]) -> Ints:
-    if not apart or not len(pairs):
-        return pairs
-    involved = np.array(sorted({identifier for pair in apart for identifier in pair}), np.int64)
-    suspects = np.flatnonzero(np.isin(pairs[:, 0], involved) & np.isin(pairs[:, 1], involved))
-    cut = [index for index in suspects if (int(pairs[index, 0]), int(pairs[index, 1])) in apart]
-    return np.delete(pairs, cut, axis=0)
+    return pairs[~_in_pairs(pairs, apart)]
 
 
-def _distinct(of: Ints, what: Ints, blocked: npt.NDArray[np.int8], links: _Links) -> Ints:
-    """Per identifier, the number of distinct values of ``what`` seen with it; blocked customer_ids do not count."""
-    partner_is_free = blocked[links.customer_email[:, 0]] == FREE
-    return _count_distinct(of[partner_is_free], what[partner_is_free], len(blocked))
+def _in_pairs(pairs: Ints, wanted: set[tuple[int, int]]) -> Bools:
+    found = np.zeros(len(pairs), bool)
+    if wanted and len(pairs):
+        involved = np.array(sorted({identifier for pair in wanted for identifier in pair}), np.int64)
+        suspects = np.flatnonzero(np.isin(pairs[:, 0], involved) & np.isin(pairs[:, 1], involved))
+        found[suspects] = [(int(pairs[index, 0]), int(pairs[index, 1])) in wanted for index in suspects]
+    return found
+
+
+def _distinct(pairs: Ints, alike: Ints, blocked: npt.NDArray[np.int8]) -> Ints:
+    """Per identifier on the left of pairs, the number of distinct ones on the right that are not blocked."""
+    pairs = pairs[blocked[pairs[:, 1]] == FREE]
+    return _count_distinct(pairs[:, 0], alike[pairs[:, 1]], len(blocked))
+
+
+def _most_of_one_source(pairs: Ints, alike: Ints, source: Ints, blocked: npt.NDArray[np.int8]) -> Ints:
+    """Per identifier on the right of pairs, the most distinct unblocked ones on the left that have one source."""
+    pairs = pairs[blocked[pairs[:, 0]] == FREE]
+    return _most(pairs[:, 1], source[pairs[:, 0]], alike[pairs[:, 0]], len(blocked))
+
+
+def _most_on_one_day(
+    days: Ints, of_kind: int, kind: npt.NDArray[np.int8], alike: Ints, blocked: npt.NDArray[np.int8]
+) -> Ints:
+    """Per identifier of a kind, the most distinct unblocked others of one kind that one day has with it."""
+    days = days[(kind[days[:, 0]] == of_kind) & (blocked[days[:, 1]] == FREE)]
+    _, day = np.unique(days[:, 2], return_inverse=True)
+    return _most(days[:, 0], day * np.int64(PHONE + 1) + kind[days[:, 1]], alike[days[:, 1]], len(blocked))
+
+
+def _most(of: Ints, source: Ints, what: Ints, count: int) -> Ints:
+    """Per ``of``, the greatest number of distinct ``what`` that one source (or day) has with it."""
+    most = np.zeros(count, np.int64)
+    if len(of):
+        sources = int(source.max()) + 1
+        in_source = np.unique((of * np.int64(sources) + source) * np.int64(count) + what) // count
+        starts = np.flatnonzero(np.append(True, in_source[1:] != in_source[:-1]))
+        np.maximum.at(most, in_source[starts] // sources, np.diff(np.append(starts, len(in_source))))
+    return most
 
 
 def _count_distinct(of: Ints, what: Ints, count: int) -> Ints:
@@ -156,17 +244,40 @@ def _count_distinct(of: Ints, what: Ints, count: int) -> Ints:
 
 
 def _block_shared_phones(
-    links: _Links, account: Ints, has_customer_id: Bools, limits: Limits, allowed: Bools, blocked: npt.NDArray[np.int8]
+    links: _Links,
+    account: Ints,
+    kind: npt.NDArray[np.int8],
+    source: Ints,
+    limits: Limits,
+    allowed: Bools,
+    blocked: npt.NDArray[np.int8],
 ) -> None:
-    """Layer 4. People without a customer_id count against the greater of the two limits."""
+    """Layer 5. People without a customer_id count against the greater of the two limits."""
+    count = len(blocked)
     seen_with = np.concatenate([links.customer_phone, links.email_phone])
     seen_with = seen_with[blocked[seen_with[:, 0]] == FREE]
-    phone, person = seen_with[:, 1], account[seen_with[:, 0]]
-    people = _count_distinct(phone, person, len(blocked))
-    known = has_customer_id[person]
-    accounts = _count_distinct(phone[known], person[known], len(blocked))
-    is_shared = (accounts > limits.customer_ids) | (people > max(limits.customer_ids, limits.phone_people))
-    blocked[is_shared & ~allowed & (blocked == FREE)] = SHARED
+    phone, person = np.divmod(np.unique(seen_with[:, 1] * np.int64(count) + account[seen_with[:, 0]]), count)
+
+    is_free = blocked == FREE
+    has_address = np.zeros(count, bool)
+    has_address[account[(kind == EMAIL) & is_free]] = True
+    ids = np.flatnonzero((kind == CUSTOMER_ID) & is_free)
+    sources = int(source.max(initial=0)) + 1
+    owner, owner_source = np.divmod(np.unique(account[ids] * np.int64(sources) + source[ids]), sources)
+    # An account of two sources counts once in each.
+    first = np.searchsorted(owner, person, side="left")
+    times = np.searchsorted(owner, person, side="right") - first
+    of = np.repeat(phone, times)
+    at = np.repeat(first - (np.cumsum(times) - times), times) + np.arange(len(of))
+    accounts = _most(of, owner_source[at], owner[at], count)
+
+    nameless = np.bincount(phone[times == 0], minlength=count)
+    addresses = np.bincount(phone[has_address[person]], minlength=count)
+    most_people = max(limits.customer_ids, limits.phone_people)
+    _block(
+        (accounts > limits.customer_ids) | (accounts + nameless > most_people) | (addresses > most_people),
+        allowed, blocked,
+    )  # fmt: skip
 
 
 def _free(pairs: Ints, blocked: npt.NDArray[np.int8]) -> Ints:

@@ -2,8 +2,8 @@
 
 A record's texts are noisy; two texts are the same identifier exactly when their normal forms are equal. A customer_id
 counts in the namespace of its record's source: its form is that of a record key
-(:mod:`customer360.contract.record_keys`). What cannot be normalised (no ``@``, too few digits) and what is on the junk
-list identifies nobody: the record is kept, the text just joins no one.
+(:mod:`customer360.contract.record_keys`). What cannot be normalised (no ``@``, too few digits) and what is a
+placeholder (:mod:`customer360.identity.placeholders`) identifies nobody: the record is kept, the text joins no one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import phonenumbers
 
 from customer360.contract.record_keys import key_of, parts_of
 from customer360.errors import ConfigurationError
+from customer360.identity.placeholders import Placeholders, Words
 from customer360.settings import Settings
 
 StrongType = Literal["customer_id", "email", "phone"]
@@ -37,50 +38,38 @@ _SPACE = re.compile(r"\s+")
 _POSSIBLE = phonenumbers.ValidationResult.IS_POSSIBLE
 
 
-@dataclass(frozen=True)
-class JunkList:
-    """What never joins anyone: placeholder texts, whole or by pattern, per identifier type."""
+def read_junk_list(path: Path = JUNK_LIST) -> Placeholders:
+    """Read the list of placeholders: columns identifier_type (several with spaces between them), kind, value, why.
 
-    exact: dict[str, frozenset[str]]
-    patterns: dict[str, re.Pattern[str]]
-    fingerprint: str
-
-    def test_of(self, identifier_type: str) -> Callable[[str], bool]:
-        """A test for the lower case of a normal form: is it a placeholder rather than somebody's?"""
-        exact = self.exact.get(identifier_type, frozenset())
-        pattern = self.patterns.get(identifier_type)
-        if pattern is None:
-            return exact.__contains__
-        matches = pattern.fullmatch
-        return lambda text: text in exact or matches(text) is not None
-
-
-def read_junk_list(path: Path = JUNK_LIST) -> JunkList:
-    """Read the seed list: columns identifier_type, kind (exact or pattern), value, why.
-
-    A pattern is a regular expression that the whole normal form (lower case) must match.
+    Kinds: ``exact``, a whole normal form; ``pattern``, a regular expression that the whole normal form must match;
+    ``word``, which marks nobody by itself; ``filler``, which does so beside a word; ``keep``, a normal form that is
+    somebody's although a rule takes it for a placeholder. Normal forms are compared in lower case. The words of what
+    stands behind the @ have the type ``email_domain``.
 
     Raises:
         ConfigurationError: the file is missing, or a line does not fit.
     """
-    exact: dict[str, set[str]] = {}
-    patterns: dict[str, list[str]] = {}
+    listed: dict[str, dict[str, set[str]]] = {kind: {} for kind in ("exact", "pattern", "word", "filler", "keep")}
     try:
         content = path.read_bytes()
         with io.StringIO(content.decode("utf-8"), newline="") as lines:
             for row in csv.DictReader(lines):
-                if row["kind"] == "exact":
-                    exact.setdefault(row["identifier_type"], set()).add(row["value"].lower())
-                else:
-                    patterns.setdefault(row["identifier_type"], []).append(re.compile(row["value"]).pattern)
+                value = re.compile(row["value"]).pattern if row["kind"] == "pattern" else row["value"].lower()
+                for identifier_type in row["identifier_type"].split():
+                    listed[row["kind"]].setdefault(identifier_type, set()).add(value)
     except (OSError, UnicodeDecodeError, KeyError, re.error) as error:
         raise ConfigurationError(
             f"The junk list {path} cannot be read: {error}.",
             "Correct the file, or unset C360_IDENTITY_JUNK_LIST for the list that comes with the product.",
         ) from error
-    return JunkList(
-        exact={kind: frozenset(values) for kind, values in exact.items()},
-        patterns={kind: re.compile("|".join(f"(?:{p})" for p in parts)) for kind, parts in patterns.items()},
+    return Placeholders(
+        exact={kind: frozenset(values) for kind, values in listed["exact"].items()},
+        patterns={kind: tuple(map(re.compile, sorted(parts))) for kind, parts in listed["pattern"].items()},
+        words={
+            kind: Words(frozenset(words), frozenset(listed["filler"].get(kind, ())))
+            for kind, words in listed["word"].items()
+        },
+        kept={kind: frozenset(values) for kind, values in listed["keep"].items()},
         fingerprint=hashlib.sha256(content).hexdigest()[:12],
     )
 
@@ -144,7 +133,7 @@ class Normaliser:
     phone_region: str
     drop_plus_tags: bool
     dotless_domains: frozenset[str]
-    junk: JunkList
+    junk: Placeholders
     _known: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     @classmethod
@@ -198,5 +187,5 @@ def _in_its_source(key: str, rule: Callable[[str], str | None], is_junk: Callabl
 
 
 @cache
-def _junk_list(path: str) -> JunkList:
+def _junk_list(path: str) -> Placeholders:
     return read_junk_list(Path(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from customer360.errors import Customer360Error
 from customer360.identity.identifiers import STRONG_TYPES
 from customer360.identity.staged import copy_in, copy_out
-from customer360.warehouse import Connection, scalar
+from customer360.warehouse import Connection, query, scalar
 
 Ints = npt.NDArray[np.int64]
 _ABSENT = np.int64(0)
@@ -143,16 +144,33 @@ def _find(connection: Connection, kinds: list[str], texts: list[str]) -> dict[tu
     return {(kind, text): int(key) for kind, text, key in rows}
 
 
-def kinds_of(connection: Connection, keys: Iterable[int]) -> dict[int, int]:
-    """The type of each identifier, as its number in STRONG_TYPES, whether or not a record shows it at present."""
+class Kind(NamedTuple):
+    """What an identifier is: its type, as a number in STRONG_TYPES, and the source in which it counts."""
+
+    number: int
+    source: str
+
+
+def source_of(identifier: str) -> str:
+    """SQL for the source of a row of identifiers, as ``record_keys.parts_of`` reads it; empty: no namespace."""
+    text = f"{identifier}.identifier"
+    is_in_source = f"{identifier}.identifier_type = 'customer_id' and strpos({text}, '/') > 0"
+    return f"case when {is_in_source} then split_part({text}, '/', 1) else '' end"
+
+
+def kinds_of(connection: Connection, keys: Iterable[int]) -> dict[int, Kind]:
+    """What each identifier is, whether or not a record shows it at present."""
     rows = connection.execute(
-        """
-        select m.customer_key, m.identifier_type from unnest(%s::bigint[]) as wanted (key)
-        cross join lateral (
-            select customer_key, identifier_type from state.customer_key_map where customer_key = wanted.key limit 1
-        ) as m
-        """,
+        query(
+            f"""
+            select m.customer_key, m.identifier_type, {source_of("m")} from unnest(%s::bigint[]) as wanted (key)
+            cross join lateral (
+                select customer_key, identifier_type, identifier from state.customer_key_map
+                where customer_key = wanted.key limit 1
+            ) as m
+            """
+        ),
         [list(keys)],
     ).fetchall()
     numbers: dict[str, int] = {kind: number for number, kind in enumerate(STRONG_TYPES)}
-    return {int(key): numbers[kind] for key, kind in rows}
+    return {int(key): Kind(numbers[kind], source) for key, kind, source in rows}

@@ -86,8 +86,8 @@ def identifier_of(connection: Connection, subject: str, normaliser: Normaliser, 
     normal = normaliser.normalise(kind, text)
     if normal is None:
         raise UnknownSubjectError(
-            f"That is no usable {kind}: it cannot be normalised, or it is on the junk list and joins nobody anyway.",
-            "Check how it is written.",
+            f"That is no usable {kind}: it cannot be normalised, or it is a placeholder and joins nobody anyway.",
+            "Check how it is written. If it is somebody's, `keep` it in a list of your own: docs/identity.md.",
         )
     found = key_map.keys_of(connection, [(kind, normal)], extend=extend)
     if not found:
@@ -214,18 +214,14 @@ def explain(connection: Connection, subject: str, settings: Settings, *, reveal:
     blocked = _rows(
         connection,
         """
-        select b.identifier_key, b.identifier_type, b.identifier, b.blocked_by,
-            count(distinct other.customer_key) as customers
-        from identity.blocked_identifiers as b
-        inner join identity.records as other
-            on b.identifier_key in (other.email_key, other.phone_key, other.customer_id_key)
-        where b.identifier_key in (
-            select b2.identifier_key from identity.records as r
-            inner join identity.blocked_identifiers as b2
-                on b2.identifier_key in (r.customer_id_key, r.email_key, r.phone_key)
+        select * from identity.blocked_identifiers
+        where identifier_key in (
+            select b.identifier_key from identity.records as r
+            inner join identity.identifiers as b
+                on b.identifier_key in (r.customer_id_key, r.email_key, r.phone_key) and b.blocked_by is not null
             where r.customer_id_key = any (%(keys)s) or r.email_key = any (%(keys)s) or r.phone_key = any (%(keys)s)
         )
-        group by b.identifier_key, b.identifier_type, b.identifier, b.blocked_by order by b.identifier_key
+        order by identifier_key
         """,
         {"keys": keys},
     )
@@ -248,6 +244,28 @@ def explain(connection: Connection, subject: str, settings: Settings, *, reveal:
             for d in decisions.in_force(connection, about=[*keys, *(row["identifier_key"] for row in blocked)])
         ],
     }
+
+
+def blocked(connection: Connection, *, reveal: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Every identifier and device that joins nobody, with what its records show; those with most customers first.
+
+    Identifiers are masked unless ``reveal``.
+
+    Raises:
+        UnknownSubjectError: no run has been made yet.
+    """
+    if not scalar(connection, "select to_regclass('identity.crowded_devices') is not null"):
+        raise UnknownSubjectError("Nobody is known yet: no run has been made.", "c360 run")
+    identifiers = _rows(
+        connection,
+        "select * from identity.blocked_identifiers order by customers desc, records desc, identifier_key",
+        [],
+    )
+    if not reveal:
+        for row in identifiers:
+            row["identifier"] = masked(row["identifier_type"], row["identifier"])
+    devices = _rows(connection, "select * from identity.crowded_devices order by people desc, anonymous_id", [])
+    return {"identifiers": identifiers, "devices": devices}
 
 
 # A customer's records are found through its identifiers, its orders and its devices: records has no index on

@@ -18,7 +18,7 @@ from customer360.identity.staged import RECORD_TYPES
 from customer360.settings import Settings, get_settings
 from customer360.warehouse import Connection, query, scalar
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raise it when the rules change: the next run then resolves everything anew, and its delta says what that moved."""
 
 _FEW_RECORDS = 20_000
@@ -77,14 +77,20 @@ def resolve(
         "staging_schema": staging_schema,
         "schema": schema,
         "normaliser": Normaliser.of(settings),
-        "limits": Limits(settings.identity_max_customer_ids, settings.identity_max_phone_people),
+        "limits": Limits(
+            customer_ids=settings.identity_max_customer_ids,
+            phone_people=settings.identity_max_phone_people,
+            emails=settings.identity_max_emails,
+            phones=settings.identity_max_phones,
+            a_day=settings.identity_max_a_day,
+        ),
         "device_days": settings.identity_device_days,
         "device_people": settings.identity_max_device_people,
     }
     rules = _rules(settings)
     if not keeps_journals:
         resolve_all(connection, **how, known_until=known_until, extend_map=False)
-        _note_resolution(connection, schema, rules)
+        _note_resolution(connection, schema, settings)
         return IdentityDelta(0, 0, 0, 0, was_full=True)
     noted = connection.execute(query(f"select rules, decision_id from {schema}.resolution")).fetchone() or (None, 0)
     can_go_on = noted[0] == rules and not full
@@ -93,7 +99,7 @@ def resolve(
         crosswalk.remember(connection, schema)
         resolve_all(connection, **how, known_until=None, extend_map=True)
         crosswalk.compare(connection, schema)
-    _note_resolution(connection, schema, rules)
+    _note_resolution(connection, schema, settings)
     crosswalk.write(connection, schema, run_id=run_id, decided_since=noted[1])
     return _delta(connection, was_full=is_full)
 
@@ -113,11 +119,11 @@ def _resolve_increment(connection: Connection, how: dict[str, Any], *, decided_s
     return True
 
 
-def _note_resolution(connection: Connection, schema: str, rules: str) -> None:
+def _note_resolution(connection: Connection, schema: str, settings: Settings) -> None:
     connection.execute(query(f"delete from {schema}.resolution"))
     connection.execute(
-        query(f"insert into {schema}.resolution (rules, decision_id) values (%s, %s)"),
-        [rules, decisions.latest_id(connection)],
+        query(f"insert into {schema}.resolution (rules, decision_id, max_device_people) values (%s, %s, %s)"),
+        [_rules(settings), decisions.latest_id(connection), settings.identity_max_device_people],
     )
 
 
@@ -134,6 +140,9 @@ def _rules(settings: Settings) -> str:
             "junk_list": Normaliser.of(settings).junk.fingerprint,
             "max_customer_ids": settings.identity_max_customer_ids,
             "max_phone_people": settings.identity_max_phone_people,
+            "max_emails": settings.identity_max_emails,
+            "max_phones": settings.identity_max_phones,
+            "max_a_day": settings.identity_max_a_day,
             "max_device_people": settings.identity_max_device_people,
             "device_days": settings.identity_device_days,
         }.items()

@@ -10,6 +10,9 @@ from customer360.warehouse import Connection, query
 
 RECORD_TYPES = tuple(feed.scope for feed in FEEDS.values())
 """In the order of their numbers in arrays."""
+FOLLOWS_ITS_ORDER = "session"
+"""Records that belong to their order's customer even where they show another: who paid was there. A ticket about an
+order may be another person's, who got the goods."""
 
 _COLUMNS = {
     "record_type": pa.int8(),

@@ -94,7 +94,11 @@ _VIEWS = """
 create or replace view {schema}.links as
     select
         r.record_type, r.record_id, r.seen_at, i.identifier_type, i.identifier, i.identifier_key, i.customer_key,
-        coalesce(i.blocked_by, case when i.customer_key = r.customer_key then 'strong' else 'set_apart' end) as rule
+        coalesce(i.blocked_by, case
+            when i.customer_key = r.customer_key then 'strong'
+            when r.rule = 'linked_order' then 'overruled'
+            else 'set_apart'
+        end) as rule
     from {schema}.records as r
     cross join lateral (values (r.customer_id_key), (r.email_key), (r.phone_key)) as shown (identifier_key)
     inner join {schema}.identifiers as i using (identifier_key)
@@ -104,17 +108,66 @@ create or replace view {schema}.links as
 comment on view {schema}.links is
     'One row per identifier that a record shows: the link, its rule and its source record. Personal data.';
 create or replace view {schema}.blocked_identifiers as
-    select identifier_key, identifier_type, identifier, blocked_by from {schema}.identifiers
-    where blocked_by is not null;
-comment on view {schema}.blocked_identifiers is 'One row per identifier that joins nobody, and why. Personal data.';
+    select
+        i.identifier_key, i.identifier_type, i.identifier, i.blocked_by, seen.records, seen.customer_ids,
+        seen.sources, seen.emails, seen.phones, seen.customers, seen.first_seen_at, seen.last_seen_at,
+        seen.first_record
+    from {schema}.identifiers as i
+    cross join lateral (
+        select
+            count(*) as records, count(distinct r.customer_id_key) as customer_ids,
+            count(distinct case when strpos(c.identifier, '/') > 0 then split_part(c.identifier, '/', 1) else '' end)
+                filter (where c.identifier is not null) as sources,
+            count(distinct r.email_key) as emails, count(distinct r.phone_key) as phones,
+            count(distinct r.customer_key) as customers, min(r.seen_at) as first_seen_at,
+            max(r.seen_at) as last_seen_at,
+            (array_agg(r.record_type || ':' || r.record_id order by r.seen_at, r.record_type, r.record_id))[1]
+                as first_record
+        from {schema}.records as r
+        left join {schema}.identifiers as c on c.identifier_key = r.customer_id_key
+        where i.identifier_key in (r.customer_id_key, r.email_key, r.phone_key)
+    ) as seen
+    where i.blocked_by is not null;
+comment on view {schema}.blocked_identifiers is
+    'One row per identifier that joins nobody, why, and what its records show. Personal data.';
+comment on column {schema}.blocked_identifiers.blocked_by is
+    'operator: by decision; shared: seen with more customer_ids, e-mail addresses, phones or people than the limits.';
+comment on column {schema}.blocked_identifiers.records is 'Records that show the identifier.';
+comment on column {schema}.blocked_identifiers.customer_ids is 'Different customer_ids in these records.';
+comment on column {schema}.blocked_identifiers.sources is 'Different sources of these customer_ids.';
+comment on column {schema}.blocked_identifiers.emails is 'Different e-mail addresses in these records.';
+comment on column {schema}.blocked_identifiers.phones is 'Different phones in these records.';
+comment on column {schema}.blocked_identifiers.customers is 'Different customers that these records belong to.';
+comment on column {schema}.blocked_identifiers.first_record is 'The earliest of these records: type and record key.';
+create or replace view {schema}.crowded_devices as
+    select
+        anonymous_id, count(*) as records, count(distinct customer_key) filter (where is_known) as people,
+        min(seen_at) as first_seen_at, max(seen_at) as last_seen_at
+    from (
+        select *, rule in ('customer_id', 'email', 'phone', 'linked_order') as is_known from {schema}.records
+        where anonymous_id is not null
+    ) as on_device
+    group by anonymous_id
+    having count(distinct customer_key) filter (where is_known) > (select max_device_people from {schema}.resolution);
+comment on view {schema}.crowded_devices is
+    'One row per device on which more people are known than one device may have: it attributes nothing to anybody.';
 """
 
 _INDEXES = {
     "identifiers_by_customer": "identifiers (customer_key)",
     "identifiers_by_account": "identifiers (account_key) where account_key is not null",
-    "records_by_customer_id": "records (customer_id_key) where customer_id_key is not null",
+    "records_by_customer_id": "records (customer_id_key, email_key) where customer_id_key is not null",
     "records_by_email": "records (email_key, customer_id_key) where email_key is not null",
-    "records_by_phone": "records (phone_key, customer_id_key, email_key) where phone_key is not null",
+    "records_by_phone": "records (phone_key, customer_id_key) where phone_key is not null",
+    "records_by_customer_id_and_phone": (
+        "records (customer_id_key, phone_key) where customer_id_key is not null and phone_key is not null"
+    ),
+    "records_by_email_and_phone": (
+        "records (email_key, phone_key) where email_key is not null and phone_key is not null"
+    ),
+    "records_by_phone_and_email": (
+        "records (phone_key, email_key) where email_key is not null and phone_key is not null"
+    ),
     "records_by_device": "records (anonymous_id, seen_at) where anonymous_id is not null",
     "records_by_order": "records (linked_order_id) where linked_order_id is not null",
 }
@@ -138,7 +191,11 @@ def check_schema(schema: str) -> str:
 
 def create(connection: Connection, schema: str) -> None:
     """Create what is missing of the schema's tables, indexes and views."""
-    wanted = [f"{schema}.resolution", *(f"{schema}.{scope}_customers" for scope in RECORD_TYPES)]
+    wanted = [
+        f"{schema}.resolution",
+        f"{schema}.crowded_devices",
+        *(f"{schema}.{scope}_customers" for scope in RECORD_TYPES),
+    ]
     missing = "select exists (select from unnest(%s::text[]) as name where to_regclass(name) is null)"
     if not scalar(connection, missing, [wanted]):
         return
