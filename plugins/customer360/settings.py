@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         "The same for the e-mail addresses or the phones of one day (UTC).",
     )
     identity_max_device_people: Annotated[int, Whole(1, 1_000_000)] = _setting(
-        4,
+        3,
         "A device on which more people than this were seen (a till, a kiosk) attributes nothing to a customer.",
     )
     identity_device_days: Annotated[int, Whole(0, 36_500)] = _setting(

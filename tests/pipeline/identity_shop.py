@@ -58,8 +58,8 @@ class Shop:
     def stage(self, *records: Record) -> None:
         """Put records into staging (again, if they are there) and mark them dirty."""
         for record in records:
-            table, record_id, at, columns = _TABLES[record.record_type]
-            columns = (*columns, "source")
+            table, record_id, at, fields = _TABLES[record.record_type]
+            columns = [*fields, "source"]
             assert set(record.shown) <= set(columns), f"{record} shows what its feed does not have"
             self._execute(f"delete from {self.staging}.{table} where {record_id} = %s", [record.record_id])
             self._execute(

@@ -60,6 +60,33 @@ def test_an_increment_reads_the_neighbourhood_and_not_the_base(shop: Shop) -> No
     assert shop.state() == increment
 
 
+MARKERS = {"customer_id": "K7", "email": "sammel@shop-a.example", "phone": "+13128675309"}
+
+
+@pytest.mark.parametrize("kind", sorted(MARKERS))
+def test_what_a_marker_costs_does_not_follow_the_number_of_its_records(shop: Shop, kind: str) -> None:
+    """Among ordinary people. Half of a marker's records show nothing else, the other half shows a stranger each."""
+    _stage_many(shop)
+    other = "phone" if kind == "email" else "email"
+    stranger = "'+1' || (2120000000 + n)" if other == "phone" else "'m' || n || '@inbox.example'"
+    shop.connection.execute(
+        f"insert into staging.stg_orders (order_key, ordered_at, {kind}, {other}) "
+        f"select 'm' || n, timestamptz '2025-01-01' + n * interval '1 hour', '{MARKERS[kind]}', "
+        f"case when n % 2 = 0 then {stranger} end from generate_series(1, {2 * PEOPLE}) as n"
+    )
+    assert shop.resolve().was_full
+    assert shop.blocked() == {(MARKERS[kind], "shared"), ("+14158675309", "shared")}
+    news = {"phone": "+13105550147"} if other == "phone" else {"email": "new@inbox.example"}
+    shop.stage(order("new1", 900, **{kind: MARKERS[kind]}), order("new2", 901, **{kind: MARKERS[kind]}, **news))
+    before = _rows_read(shop)
+    assert not resolution.resolve(shop.connection, settings=shop.settings).was_full
+    assert _rows_read(shop) - before < 400
+    shop.connection.commit()
+    increment = shop.state()
+    shop.resolve(full=True)
+    assert shop.state() == increment
+
+
 def test_a_neighbourhood_that_grows_too_wide_is_resolved_as_a_whole(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

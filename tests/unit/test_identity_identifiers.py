@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import time
 from pathlib import Path
+from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from customer360.contract.record_keys import record_key
 from customer360.errors import ConfigurationError
 from customer360.identity.identifiers import (
     JUNK_LIST,
@@ -124,14 +128,175 @@ def test_what_only_looks_like_a_placeholder_is_kept(kind: str, typed: str) -> No
     assert NORMALISER.normalise(kind, typed) is not None
 
 
+_TYPES = {"customer_id", "anonymous_id", "email", "email_domain", "phone"}
+
+
 def test_every_line_of_the_junk_list_says_why_and_matches_something() -> None:
-    lines = JUNK_LIST.read_text().splitlines()[1:]
-    assert len(lines) > 20
-    for line in lines:
-        kind, how = line.split(",", 2)[:2]
-        assert kind in {"customer_id", "email", "phone", "anonymous_id"}
-        assert how in {"exact", "pattern"}
-        assert line.rsplit(",", 1)[1].strip(), line
+    with JUNK_LIST.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) > 150
+    for row in rows:
+        types = row["identifier_type"].split()
+        assert types, row
+        assert set(types) <= _TYPES, row
+        assert row["kind"] in {"exact", "pattern", "word", "filler"}, row
+        assert row["why"].strip(), row
+        if row["kind"] == "word":
+            word = row["value"]
+            shown = {"email": f"{word}@inbox.example", "email_domain": f"ann@{word}.example"}
+            for kind in types:
+                assert NORMALISER.normalise(kind.split("_domain")[0], shown.get(kind, word)) is None, row
+
+
+def _words(identifier_type: str) -> list[str]:
+    words = NORMALISER.junk.words[identifier_type].words
+    # An address is made of what its provider allows, and its normal form is in lower case.
+    return sorted(word for word in words if word.isascii() or identifier_type == "customer_id")
+
+
+_ID_WORDS, _LOCAL_WORDS, _DOMAIN_WORDS = (_words(kind) for kind in ("customer_id", "email", "email_domain"))
+_CASES = st.sampled_from([str.lower, str.upper, str.title])
+_BRACKETS = st.sampled_from(["", "()", "<>", "[]", "{}", '""', "''", "__", "--", "**", "??", "||"])
+_GAP = st.sampled_from(["", " ", "_", "-", "."])
+
+
+@st.composite
+def _marker(draw: st.DrawFn) -> str:
+    """One marker word or the same one again, in any case and any brackets."""
+    gap = draw(_GAP)
+    word = draw(_CASES)(draw(st.sampled_from(_ID_WORDS)).replace("-", gap))
+    times = draw(st.integers(1, 3))
+    # Short words stand alone: "na" and "na" is "nana", which is a name.
+    between = draw(st.sampled_from([" ", "_", "-", ", ", "/"]))
+    brackets = draw(_BRACKETS)
+    return brackets[:1] + between.join([word] * times) + brackets[1:]
+
+
+@st.composite
+def _unfilled(draw: st.DrawFn) -> str:
+    """A template that was never filled in, or a format."""
+    name = draw(st.text("abcdefghijklmnopqrstuvwxyzABCXYZ_.", min_size=1, max_size=12))
+    form = draw(
+        st.sampled_from(["${%s}", "{{%s}}", "{{ %s }}", "<%%= %s %%>", "%%%%%s%%%%", "#{%s}", "[[%s]]", "<%s>"])
+    )
+    return form % name
+
+
+@st.composite
+def _zero(draw: st.DrawFn) -> str:
+    """Nothing but zeros, however written."""
+    parts = draw(st.lists(st.text("0", min_size=1, max_size=12), min_size=1, max_size=5))
+    return draw(st.sampled_from(["", "-", "+"])) + draw(st.sampled_from([".", ",", "-", " ", ":"])).join(parts)
+
+
+_REPEATED = st.builds(lambda letter, times: letter * times, st.sampled_from("abcxyzABXZéя"), st.integers(3, 20))
+_PUNCTUATION = st.text("-_.?!*#\\|~^+=,;:<>()[]{}…–", min_size=1, max_size=8)
+_ESCAPES = st.sampled_from(["\\N", "\\0", "\\n", "\\null", "\\\\N", "#REF!", "#VALUE!", "#DIV/0!", "#NV", "1900-01-00",
+                            "1970-01-01", "0000-00-00 00:00:00", "9999-12-31", "-1", "-1.0", "-999", "qwertz", "abcdef",
+                            "[object Object]", "Walk-In Customer", "not set", "No ID", "deleted user"])  # fmt: skip
+
+
+@given(
+    st.sampled_from(["customer_id", "anonymous_id"]),
+    st.one_of(_unfilled(), _zero(), _REPEATED, _PUNCTUATION, _ESCAPES),
+    st.sampled_from(["", "shop-b"]),
+)
+def test_a_text_without_anybody_in_it_is_nobody_s_id(kind: str, typed: str, source: str) -> None:
+    shown = record_key(source, typed) if kind == "customer_id" else typed
+    assert NORMALISER.normalise(kind, shown) is None
+
+
+@given(_marker())
+def test_marker_words_are_nobody_s_id_however_they_are_dressed(typed: str) -> None:
+    assert NORMALISER.normalise("customer_id", record_key("", typed)) is None
+
+
+@given(st.from_regex(r"[A-Z]{1,4}-?[1-9][0-9]{2,8}[A-Z]?", fullmatch=True), st.sampled_from(["", "shop-b"]))
+def test_an_account_number_is_an_id(typed: str, source: str) -> None:
+    assert NORMALISER.normalise("customer_id", record_key(source, typed)) == record_key(source, typed)
+
+
+@given(st.integers(1, 999_999), st.uuids(version=4))
+def test_counters_and_uuids_are_ids(number: int, uuid: UUID) -> None:
+    for kind in ("customer_id", "anonymous_id"):
+        assert NORMALISER.normalise(kind, str(number)) == str(number)
+        assert NORMALISER.normalise(kind, str(uuid)) == str(uuid)
+        assert NORMALISER.normalise(kind, f"{{{uuid}}}") == f"{{{uuid}}}"
+
+
+@pytest.mark.parametrize(
+    "name", ["anna", "hanna", "nanna", "noah", "noel", "alldis", "testa", "idris", "nilsson", "sofie", "tess", "x1"]
+)
+def test_a_name_that_holds_a_marker_word_is_kept(name: str) -> None:
+    assert NORMALISER.normalise("customer_id", name) == name
+    assert NORMALISER.normalise("email", f"{name}@inbox.example") == f"{name}@inbox.example"
+
+
+@given(
+    st.sampled_from(_LOCAL_WORDS),
+    _GAP.filter(lambda gap: gap != " "),
+    st.sampled_from(["", "1", "123", "-8f3e2a", ".0042"]),
+    st.sampled_from(["shop-a.test", "example.com", "mail.example", "gmail.com"]),
+)
+def test_a_mailbox_of_marker_words_is_nobody_s(word: str, gap: str, number: str, domain: str) -> None:
+    assert NORMALISER.normalise("email", f"{word.replace('-', gap)}{number}@{domain}") is None
+
+
+@given(
+    st.sampled_from(["ann", "ann.lee", "c17", "8f3e2a"]),
+    st.one_of(
+        st.builds("{}.{}".format, st.sampled_from(_DOMAIN_WORDS), st.sampled_from(["com", "shop-a.example", "org"])),
+        st.sampled_from(["site.invalid", "invalid", "localhost", "pos.localhost", "localhost.localdomain"]),
+    ),
+)
+def test_a_domain_that_delivers_nothing_has_nobody(local: str, domain: str) -> None:
+    assert NORMALISER.normalise("email", f"{local}@{domain}") is None
+
+
+@given(
+    st.from_regex(r"[bcdfgklmprst][aeiou][a-z]{2,8}\.[bcdfgklmprst][aeiou][rlst][a-z]{2,8}[0-9]{0,3}", fullmatch=True),
+    st.sampled_from(["example.com", "example.org", "inbox.example", "shop-a.test", "test.com", "gmail.com"]),
+)
+def test_samples_and_people_have_addresses(local: str, domain: str) -> None:
+    assume(not any(word.replace("-", "") in local for word in _LOCAL_WORDS))
+    assert NORMALISER.normalise("email", f"{local}@{domain}") == f"{local}@{domain}"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["na@na.com", "a@a.com", "x@y.z", "123@123.com", "foo@bar.com", "user@domain.com", "asdf@asdf.de", "aaa@gmail.com",
+     "{{email}}@shop.example", "no.email.provided@shop.example", "0@0.com"],
+)  # fmt: skip
+def test_an_address_typed_to_get_past_a_form_is_nobody_s(typed: str) -> None:
+    assert NORMALISER.normalise("email", typed) is None
+
+
+@given(st.sampled_from(["+1", "+49", "+44"]), st.sampled_from(["200", "30", "151"]))
+def test_a_line_of_zeros_is_nobody_s(country: str, area: str) -> None:
+    assert NORMALISER.normalise("phone", f"{country}{area}0000000") is None
+
+
+def test_a_list_of_one_s_own_keeps_what_a_form_takes_for_a_placeholder(tmp_path: Path) -> None:
+    own = tmp_path / "junk.csv"
+    own.write_text("identifier_type,kind,value,why\ncustomer_id,keep,0,the shop's first account\n")
+    normaliser = Normaliser.of(Settings(identity_junk_list=str(own)))
+    assert normaliser.normalise("customer_id", "0") == "0"
+    assert normaliser.normalise("customer_id", "0.0") is None
+
+
+def test_no_text_takes_long() -> None:
+    begun = time.perf_counter()
+    for kind in ("customer_id", "email", "phone", "anonymous_id"):
+        for text in (
+            "no" * 400 + "x",
+            "null" * 300 + "1x",
+            "-" * 2000 + "x",
+            "0" * 2000 + "x",
+            "(" * 500,
+            "a@" + "no." * 300,
+        ):
+            NORMALISER.normalise_all(kind, [text])
+    assert time.perf_counter() - begun < 2
 
 
 def test_a_junk_list_of_one_s_own_replaces_the_list(tmp_path: Path) -> None:

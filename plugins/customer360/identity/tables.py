@@ -79,6 +79,9 @@ create table if not exists {schema}.resolution (
     decision_id bigint not null
 );
 comment on table {schema}.resolution is 'One row: under which rules, and up to which decision, these tables are.';
+alter table {schema}.resolution add column if not exists max_device_people integer;
+comment on column {schema}.resolution.max_device_people is
+    'On a device with more people than this no record is attributed to the person known there.';
 """
 
 # One for each feed.
