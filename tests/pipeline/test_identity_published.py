@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from customer360 import warehouse
-from customer360.cli import app
+from customer360.cli import identity
 from customer360.front_door import load
 from customer360.identity import operators
 from customer360.publication.build import build
@@ -98,11 +98,12 @@ def test_a_marker_that_no_list_knows_is_shown_with_what_it_was_seen_with(
     ]  # fmt: skip
     for name, value in (("HOME", published.home), ("DATABASE", published.database), ("LANDING", published.landing)):
         monkeypatch.setenv(f"C360_{name}", str(value))
-    shown = CliRunner().invoke(app, ["identity", "blocked"])
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(identity.group, ["blocked"])
     assert shown.exit_code == 0, shown.output
     assert "KDNR-UNBEK" in shown.output
     assert "4 e-mail" in " ".join(shown.output.split())
-    of_one = CliRunner().invoke(app, ["identity", "show", "order:S0"])
+    of_one = CliRunner().invoke(identity.group, ["show", "order:S0"])
     assert "KDNR-UNBEK (shared; seen with 4 e-mail addresses, 4 phones in 4 records)" in " ".join(of_one.output.split())
 
 

@@ -34,6 +34,8 @@ once, by a source of its own (`c360 source new`) or before it lands.
 - `source` is the namespace of a record's own ids: two shops may both have an order 1001 if at least one of them names its source. An
   `order_id` in a session or ticket means an order of the record's own source, and a `customer_id` counts in its source too; e-mail
   addresses and phone numbers are the same person in every source.
+- An identifier that names nobody (`NULL`, `(not set)`, `0.0`, `noreply@…`, `….invalid`) is loaded and joins nobody; which ones these are, and how
+  records become customers, is in [who is who](identity.md). A session with an `order_id` belongs to that order's customer.
 - `deleted: true` withdraws a record (a test order, a deleted ticket). It is a version like any other: the newest one decides, and a later
   version without it brings the record back.
 - What never changes tells two records under one id apart: a version that changes an order's `ordered_at` and its customer, a session's
