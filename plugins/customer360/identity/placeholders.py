@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 Test = Callable[[str], bool]
 """Takes a normal form in lower case: is it a placeholder?"""
@@ -20,7 +21,7 @@ _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 # RFC 6761 reserves example, invalid, localhost and test. Samples are made of example and test, which stay addresses;
 # the other two say that nothing is delivered. localdomain is what a machine without a name calls itself.
-_NO_MAIL = re.compile(r".+@(?:.+\.)?(?:invalid|localhost|localdomain|localhost\.local)")
+_NO_MAIL = (".invalid", ".localhost", ".localdomain", ".localhost.local")
 
 _ID_FORMS = re.compile(
     "|".join(
@@ -42,16 +43,25 @@ _ID_FORMS = re.compile(
         )
     )
 )
+# An id as most are, which no form but a run or a repetition can be: it begins with a letter or digit, holds a digit
+# that is not zero, and is no date.
+_ORDINARY_ID = re.compile(r"(?!\d+\W)[^\W_](?:.*[1-9])?(?<=[1-9])")
+_REPETITION = re.compile(r"([^\W_])(?:\1){6,}")
+# A template, an escape, a bracket: no provider has such addresses.
+_NO_LOCAL = re.compile(r"[{}<>\[\]()\\]|^%.*%$|^\$")
 _LOCAL_FORMS = re.compile(
-    r"[^@]*[{}<>\[\]()\\][^@]*|%[^@]*%|\$[^@]*"  # a template, an escape, a bracket: no provider has such addresses
-    r"|[\W_]*0[0\W_]*"  # zero
+    r"[\W_]*0[0\W_]*"  # zero
     r"|([^\W\d_])[\W_]*(?:\1[\W_]*){2,}"  # one letter over and over
 )
 # The number of an erased account or of a test ("deleted-8f3e2a"): it makes nobody of a marker.
 _NUMBER = re.compile(r"(?<![^\W_])[0-9a-f]*\d[0-9a-f]*(?![^\W_])")
+_DIGIT = re.compile(r"\d")
+_MOST_DOMAINS = 100_000
+"""Domains that are remembered; most addresses share a few."""
 _SHORT_LABEL = 3
 _RUN = 4
 """Keys in a row that are no accident."""
+_LONGEST_RUN = 40
 _DIGIT_RUN = 8
 """The same for digits: shorter ones (123456) are true account numbers."""
 _ROWS = (
@@ -59,14 +69,19 @@ _ROWS = (
     "abcdefghijklmnopqrstuvwxyz", "01234567890123456789",
 )  # fmt: skip
 _ALONG = tuple(row for one in _ROWS for row in (one, one[::-1]))
+_BEGINNINGS = frozenset(row[start : start + _RUN] for row in _ALONG for start in range(len(row) - _RUN + 1))
 
 
 def is_run(text: str) -> bool:
     """Whether a text is typed along a row of the keyboard or along the alphabet, to and fro or repeated."""
-    if len(text) < (_DIGIT_RUN if text.isdigit() else _RUN):
+    if not _RUN <= len(text) <= _LONGEST_RUN or (text.isdigit() and len(text) < _DIGIT_RUN):
         return False
+    return text[:_RUN] in _BEGINNINGS and _is_along(text)
+
+
+def _is_along(text: str) -> bool:
     return any(text in row for row in _ALONG) or (
-        len(text) % 2 == 0 and text[: len(text) // 2] == text[len(text) // 2 :] and is_run(text[: len(text) // 2])
+        len(text) % 2 == 0 and text[: len(text) // 2] == text[len(text) // 2 :] and _is_along(text[: len(text) // 2])
     )
 
 
@@ -90,7 +105,12 @@ class Words:
         between = r"[\W\d_]*" if with_digits else r"[\W_]*"
         made = re.compile(f"{between}(?:(?:{_any(self.words | self.fillers)}){between})+")
         holds = re.compile(_any(self.words))
-        return lambda text: made.fullmatch(text) is not None and holds.search(text) is not None
+        beginnings = frozenset(word[:1] for word in self.words | self.fillers)
+        return lambda text: (
+            (text[:1] in beginnings or not text[:1].isalpha())
+            and made.fullmatch(text) is not None
+            and holds.search(text) is not None
+        )
 
 
 @dataclass(frozen=True)
@@ -124,12 +144,18 @@ class Placeholders:
 
     def _is_no_id(self, identifier_type: str) -> Test:
         consists = self.words.get(identifier_type, Words()).consist(with_digits=False)
-        return lambda text: (
-            _LETTER_OR_DIGIT.search(text) is None
-            or _ID_FORMS.fullmatch(text) is not None
-            or is_run(text)
-            or consists(text)
-        )
+
+        def test(text: str) -> bool:
+            if _ORDINARY_ID.match(text):
+                return text.isdigit() and (is_run(text) or _REPETITION.fullmatch(text) is not None)
+            return (
+                _LETTER_OR_DIGIT.search(text) is None
+                or _ID_FORMS.fullmatch(text) is not None
+                or is_run(text)
+                or consists(text)
+            )
+
+        return test
 
     @property
     def _is_no_address(self) -> Test:
@@ -138,19 +164,22 @@ class Placeholders:
         in_domain = domain_words.consist(with_digits=True)
         fillers = domain_words.fillers
 
+        @lru_cache(_MOST_DOMAINS)
+        def delivers_nothing(domain: str) -> bool:
+            labels = domain.split(".")
+            return f".{domain}".endswith(_NO_MAIL) or any(in_domain(label) for label in labels[:-1] or labels)
+
         def test(text: str) -> bool:
             local, _, domain = text.partition("@")
-            if _NO_MAIL.fullmatch(text) or _LOCAL_FORMS.fullmatch(local) or consists(_NUMBER.sub("", local)):
+            if _NO_LOCAL.search(local) or _LOCAL_FORMS.fullmatch(local) or _LETTER_OR_DIGIT.search(local) is None:
                 return True
-            if _LETTER_OR_DIGIT.search(local) is None or (is_run(local) and not local.isdigit()):
+            if is_run(local) and not local.isdigit():
                 return True
-            labels = domain.split(".")
-            names = labels[:-1] or labels
-            if any(in_domain(label) for label in names):
+            if consists(_NUMBER.sub("", local) if _DIGIT.search(local) else local) or delivers_nothing(domain):
                 return True
-            if len(names) > 1:
+            name, _, rest = domain.partition(".")
+            if "." in rest:
                 return False
-            name = names[0]
             # One word twice, or one made-up word at another: a@a.com, foo@bar.com, user@domain.com.
             return (local == name and (len(name) <= _SHORT_LABEL or name.isdigit())) or (
                 (local in fillers or len(local) == 1) and (name in fillers or len(name) == 1)
