@@ -240,7 +240,7 @@ def measure_quality(settings: Settings, connection: Connection, customers: int) 
     connection.commit()
     seconds = time.perf_counter() - begun
     judged = _Judged.read(connection, sample)
-    own = judged.shows_identifiers
+    own = (judged.shown >= 0).any(axis=1)
     everything = np.ones(len(own), bool)
     return {
         "people": customers,
@@ -279,7 +279,6 @@ class _Judged:
         self.records = records
         self.person = people
         self.customer: Ints = records["customer_key"].fill_null(-1).to_numpy()
-        self.shows_identifiers: npt.NDArray[np.bool_] = records["shows_identifiers"].to_numpy(zero_copy_only=False)
         self.shown: Ints = np.stack([records[f"free_{n}"].fill_null(-1).to_numpy() for n in range(3)], axis=1)
 
     @classmethod
@@ -293,11 +292,9 @@ class _Judged:
         texts = ", ".join(f"i{n}.identifier" for n in range(3))
         outcome = copy_out(
             connection,
-            "select r.record_type, r.record_id, r.customer_key, "
-            f"num_nonnulls(r.customer_id_key, r.email_key, r.phone_key) > 0, {free}, {texts} "
+            f"select r.record_type, r.record_id, r.customer_key, {free}, {texts} "
             f"from identity.records as r {identifiers}",
             {"record_type": pa.string(), "record_id": pa.string(), "customer_key": pa.int64()}
-            | {"shows_identifiers": pa.bool_()}
             | {f"free_{n}": pa.int64() for n in range(3)}
             | {"customer_id": pa.string(), "email": pa.string(), "phone": pa.string()},
         )
