@@ -66,6 +66,7 @@ def _is_padded_customer(row: Row) -> bool:
 
 _ONE_ORDER = "PAD1 and PAD1 with blanks are one order: 10.00 less on the day, one order less for its customer"
 _COMPARED = f"{_ONE_ORDER}; this figure compares customers with one another"
+_SESSION = "a session belongs to the customer of the order placed in it, whoever it shows"
 _CHURN = "reasons below 0.1 log-odds are not shown any more"
 OTHERWISE: tuple[Otherwise, ...] = (
     Otherwise("marts.fct_orders", _ONE_ORDER, lambda row: row["order_id"] != row["order_id"].strip()),
@@ -75,6 +76,16 @@ OTHERWISE: tuple[Otherwise, ...] = (
         columns=("placed_order_count", "order_count", "gross_amount", "net_amount"),
     ),
     Otherwise("marts.customer_360", _ONE_ORDER, _is_padded_customer),
+    Otherwise("marts.fct_sessions", _SESSION, columns=("customer_key",)),
+    Otherwise(
+        "marts.customer_360", _SESSION,
+        columns=(
+            "session_count", "first_session_at", "last_session_at", "engaged_seconds", "session_seconds",
+            "page_view_count", "product_view_count", "search_count", "add_to_cart_count", "checkout_started_count",
+            "product_view_session_count", "cart_session_count", "checkout_session_count", "order_session_count",
+            "view_to_cart_rate", "cart_to_order_rate",
+        ),
+    ),
     Otherwise("marts.customer_360_history", _ONE_ORDER, _is_padded_customer),
     Otherwise("marts.customer_loyalty", _ONE_ORDER, _is_padded_customer),
     Otherwise(
