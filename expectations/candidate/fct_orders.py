@@ -65,7 +65,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 f"select order_key as key, batch_id from {{batch}} as built where {among} and exchange_rate is null",
                 severity=FailureSeverity.WARNING,
                 description="there is a rate into the reporting currency",
-                notes="Orders without one are counted but in no sum: add the rate to dbt_project/seeds/fx_rates.csv.",
+                notes="Orders without one are counted but in no sum of money: `c360 rates list` shows what is missing.",
             ),
         ],
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from customer360 import warehouse
 from customer360.exchange import overview, rates
 from customer360.publication.build import build
 from customer360.publication.verify import verify
@@ -87,16 +86,20 @@ def test_a_rate_that_the_bank_corrected_moves_its_days_and_nothing_else(settings
     holds(settings)
 
 
-def test_a_shops_own_rate_comes_first_and_another_reporting_currency_has_its_own_pairs(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    load(settings, "orders", [order("euro", customer_id="c1", total="10.00", currency="EUR")])
+def test_a_shops_own_rate_comes_first_until_its_file_ends_it(settings: Settings, tmp_path: Path) -> None:
+    load(settings, "orders", [order(f"o{n}", day=n, customer_id="c1", total="10.00", currency="EUR") for n in (0, 5)])
     build(settings, "test")
-    own = tmp_path / "fx_rates.csv"
-    own.write_text("a shop's own file")
-    monkeypatch.setattr(rates, "OWN_RATES", own)
-    with warehouse.connect("transformer", settings) as connection:
-        connection.execute("insert into staging.fx_rates values ('EUR', 'USD', '2026-01-01', 3, 'the shop')")
+    before = {row[0]: row[1] for row in rows(settings, FACTS)}
+    own = tmp_path / "rates.csv"
+    own.write_text(
+        "from_currency,to_currency,valid_from_on,rate,source\nEUR,USD,2026-01-01,3,the shop\nEUR,USD,2026-03-04,,\n"
+    )
+    assert rates.import_file(settings, own).new_rates == 2
+    assert rates.import_file(settings, own).new_rates == 0
     build(settings, "test")
-    assert rows(settings, FACTS) == [("euro", Decimal(3), Decimal(30))]
+    assert rows(settings, FACTS) == [("o0", Decimal(3), Decimal(30)), ("o5", before["o5"], before["o5"] * 10)]
     holds(settings)
+    own.write_text("from_currency,to_currency,valid_from_on,rate\nEUR,USD,1999-01-01,\n")
+    assert rates.import_file(settings, own).changed_rates == 2
+    build(settings, "test")
+    assert {row[0]: row[1] for row in rows(settings, FACTS)} == before

@@ -129,9 +129,9 @@ def test_an_increment_runs_what_dbt_compiled_until_something_it_depends_on_chang
     assert increment("n2", settings) == ran  # without dbt: it would have written the file again
     assert kept.stat().st_mtime_ns == first
     with warehouse.connect("transformer", settings) as connection:
-        connection.execute("comment on table staging.fx_rates is 'of another file'")
+        connection.execute("comment on table staging.rfm_segments is 'of another file'")
     increment("n3", settings)
-    said = rows(settings, "select obj_description('staging.fx_rates'::regclass)")
+    said = rows(settings, "select obj_description('staging.rfm_segments'::regclass)")
     assert "of another file" not in said[0][0]  # dbt was asked, and loaded it again
     elsewhere = settings.with_(business_timezone="Pacific/Kiritimati")
     with warehouse.connect("owner", settings) as connection:

@@ -153,6 +153,8 @@ def upgrade() -> Iterator[Upgrade]:
             restore(settings)
             before = Facts.read(settings, record)
             c360(settings.home, day, "up", "--no-airflow")
+            # 0.1.0 converted at yearly averages; who wants to keep its figures imports them as rates of its own.
+            c360(settings.home, day, "rates", "import", MADE / "fx_rates.csv")
             run = json.loads(c360(settings.home, day, "run", "--json"))
             verified = json.loads(c360(settings.home, day, "verify", "--full", "--json", codes=(0, 1)))
             yield Upgrade(settings, record, before, Facts.read(settings, record), run, verified)

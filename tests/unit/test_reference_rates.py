@@ -64,6 +64,15 @@ def test_every_form_of_the_banks_files_says_the_same(
         ("Date,USD\n2026-10-30,1.1\n2026-10-30,1.2\n", "line 3: USD of 2026-10-30 is there twice"),
         ("Date,USD\n2026-10-30,N/A\n", "holds no exchange rate"),
         ("", "line 1: the header"),
+        ("from_currency,to,valid_from_on,rate\n", "line 1: the header is not from_currency"),
+        ("from_currency,to_currency,valid_from_on,rate\n", "holds no exchange rate"),
+        ("from_currency,to_currency,valid_from_on,rate\nEuro,USD,2026-01-01,1\n", "line 2: 'Euro' is no currency code"),
+        ("from_currency,to_currency,valid_from_on,rate\nEUR,USD,1.1.2026,1\n", "line 2: '1.1.2026' is no date"),
+        ("from_currency,to_currency,valid_from_on,rate\nEUR,USD,2026-01-01\n", "line 2: there are not 4 cells"),
+        (
+            "from_currency,to_currency,valid_from_on,rate\nEUR,USD,2026-01-01,1\nEUR,USD,2026-01-01,2\n",
+            "line 3: this pair has a rate of that day already",
+        ),
         ("<Cube", "line 1: the XML cannot be read"),
         ('<!DOCTYPE a [<!ENTITY x "y">]><a/>', "declares XML entities"),
     ],
@@ -125,5 +134,5 @@ def test_a_shops_own_rates_come_first_until_a_row_without_one_ends_them() -> Non
     found = {
         day: (rate, source) for day, rate, source in rates._daily(known, ("EUR", "USD"), own, newest_on, newest_on)
     }
-    assert found[date(2024, 2, 29)] == (Decimal("2"), "fx_rates")
+    assert found[date(2024, 2, 29)] == (Decimal("2"), "your own")
     assert found[date(2024, 3, 2)] == (Decimal("1.0813"), "ECB 2024-03-01")

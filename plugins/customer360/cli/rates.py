@@ -56,8 +56,8 @@ def list_rates(json: JsonOption = False) -> None:
             out().print(f"Every order came in {found.reporting_currency}: nothing is converted.")
         if found.is_waiting:
             out().print(
-                "next: c360 rates import FILE (the European Central Bank's eurofxref-hist.zip), or a rate of your own "
-                "in dbt_project/seeds/fx_rates.csv; then c360 run",
+                "next: c360 rates import FILE (the European Central Bank's eurofxref-hist.zip, or a CSV of your own); "
+                "then c360 run",
                 markup=False,
             )
     if found.is_waiting:
@@ -66,12 +66,16 @@ def list_rates(json: JsonOption = False) -> None:
 
 @_rates.command("import")
 def import_rates(
-    file: Annotated[Path, typer.Argument(help="As the bank gives it: eurofxref-hist.zip, eurofxref.zip, CSV or XML.")],
+    file: Annotated[
+        Path, typer.Argument(help="The bank's eurofxref-hist.zip (or CSV, XML), or a CSV of your own rates.")
+    ],
     json: JsonOption = False,
 ) -> None:
-    """Take in a file of the European Central Bank's reference rates. A file that is known already changes nothing.
+    """Take in a file of the European Central Bank's reference rates, or rates of your own, which come first.
 
-    The file: https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip
+    The bank's file: https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip. Your own: a CSV with the header
+    from_currency,to_currency,valid_from_on,rate,source; it replaces your rates of the pairs that it names, and a row
+    without a rate ends them. A file that is known already changes nothing.
     """
     from customer360.exchange import rates
 

