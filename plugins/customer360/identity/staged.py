@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from customer360.contract.feeds import FEEDS, Feed
+from customer360.contract.feeds import RECORD_FEEDS, Feed
 from customer360.warehouse import Connection, query
 
-RECORD_TYPES = tuple(feed.scope for feed in FEEDS.values())
+RECORD_TYPES = tuple(feed.scope for feed in RECORD_FEEDS.values())
 """In the order of their numbers in arrays."""
 
 _COLUMNS = {
@@ -42,7 +42,7 @@ def select_staged(schema: str, where: str = "true") -> str:
         from {schema}.{feed.staged}
         where is_deleted is not true and {where.format(record_id=feed.key, record_type=feed.scope)}
         """
-        for number, feed in enumerate(FEEDS.values())
+        for number, feed in enumerate(RECORD_FEEDS.values())
     )
 
 

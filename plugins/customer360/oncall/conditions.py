@@ -16,7 +16,7 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 
 from customer360 import warehouse
-from customer360.contract.feeds import FEEDS
+from customer360.contract.feeds import FEEDS, RECORD_FEEDS
 from customer360.front_door import landing, ledger, replay
 from customer360.oncall.alerts import channels
 from customer360.publication import published_layout
@@ -550,7 +550,7 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
 @condition("id_conflict")
 def id_conflict(view: View) -> Iterator[Finding]:
     """Two records share one id: a version has changed what never changes, and the older record is in no figure."""
-    for feed in FEEDS.values():
+    for feed in RECORD_FEEDS.values():
         if not _has_column(view, f"marts.{feed.fact}", "has_id_conflict"):
             continue
         found = view.rows(
