@@ -131,8 +131,11 @@ select
     searches,
     add_to_carts,
     checkouts_started,
-    -- As the contract asks of a landed session, and in whole seconds as there.
-    floor(least(engaged_seconds, extract(epoch from ended_at - started_at)))::bigint as engaged_seconds,
+    -- As the contract asks of a landed session, and in whole seconds as there. least() alone would make null the length.
+    case
+        when engaged_seconds is not null
+            then floor(least(engaged_seconds, extract(epoch from ended_at - started_at)))::bigint
+    end as engaged_seconds,
     customer_id,
     email,
     order_id,

@@ -574,6 +574,36 @@ def id_conflict(view: View) -> Iterator[Finding]:
         )
 
 
+@condition("sessions_counted_twice")
+def sessions_counted_twice(view: View) -> Iterator[Finding]:
+    """One source lands sessions, and events of which sessions are built: each visit counts twice."""
+    if not _has_column(view, "marts.fct_sessions", "is_built"):
+        return
+    for row in view.rows(
+        """
+        select events.source, events.last_on, landed.batch_id
+        from (
+            select source, max(traffic_on) as last_on from marts.fct_daily_web_traffic
+            where session_count > 0 group by source
+        ) as events
+        cross join lateral (
+            select batch_id from marts.fct_sessions as fact
+            where fact.source = events.source and not fact.is_built order by fact.batch_id desc limit 1
+        ) as landed
+        """
+    ):
+        yield Finding(
+            "sessions_counted_twice",
+            f"sessions_counted_twice:{row['source']}",
+            graver_if(False, "web_sessions"),
+            f"The source {row['source'] or '(none)'} lands sessions, and web events of which sessions are built: "
+            "its visits count twice",
+            f"c360 why {row['batch_id']}",
+            FEEDS["web_events"].published,
+            {"source": row["source"], "batch_id": row["batch_id"], "last_on": str(row["last_on"])},
+        )
+
+
 @condition("ledger_unbalanced")
 def ledger_unbalanced(view: View) -> Iterator[Finding]:
     """A batch whose rows do not add up: the one thing that must never be (architecture, principle 1)."""
