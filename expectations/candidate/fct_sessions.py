@@ -36,7 +36,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
                         or (fact.is_built and (fact.started_at, fact.ended_at, fact.page_views)
                             is distinct from (built.started_at, built.ended_at, built.page_views)))
                 """,
-                description="every session that was built from events is there as it was built, unless left out by rule",
+                description="every session that was built from events is there as built, unless left out by rule",
                 notes="A late event restates its session; a fact that was left behind would miss it.",
             ),
             no_row(
@@ -47,7 +47,7 @@ def suite(*, whole: bool) -> ExpectationSuite:
                     where built.session_key = fact.session_key and built.left_out_as is null)
                 """,
                 description="no built session is there that events do not make, or that is left out by rule",
-                notes="What an earlier event has cut anew, a deleted event or a held batch alone has made must be gone.",
+                notes="What a late event has cut differently, or a deleted event alone has made, must be gone.",
             ),
             no_row(
                 f"""

@@ -177,7 +177,11 @@ History = list[list[Record]]
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Records in the batches in which they arrive: two to four, in any order, some of them twice."""
-    records = draw(st.lists(st.one_of(_orders(), _orders(), _sessions(), _tickets(), _events(), _events()), min_size=4, max_size=32))
+    records = draw(
+        st.lists(
+            st.one_of(_orders(), _orders(), _sessions(), _tickets(), _events(), _events()), min_size=4, max_size=32
+        )
+    )
     again = draw(st.lists(st.sampled_from(records), max_size=4))
     arriving = draw(st.permutations([*records, *again]))
     count = draw(st.integers(2, 4))

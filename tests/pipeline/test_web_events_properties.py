@@ -44,14 +44,16 @@ def _event(draw: st.DrawFn) -> Record:
         session_id=draw(st.sampled_from([None, None, None, f"s-{device}"])),
         utm_source=draw(st.sampled_from([None, None, None, "news", "ads"])),
         utm_campaign=draw(st.sampled_from([None, None, "may"])),
-        page_url=draw(st.sampled_from([None, "https://shop.example/a?id=7&utm_medium=cpc", "https://u:p@shop.example/b#c"])),
+        page_url=draw(
+            st.sampled_from([None, "https://shop.example/a?id=7&utm_medium=cpc", "https://u:p@shop.example/b#c"])
+        ),
         engaged_seconds=draw(st.sampled_from([None, "1.5", 60])),
         is_internal=draw(st.sampled_from([None, None, None, None, None, True])),
         user_agent=draw(st.sampled_from([None, None, None, None, "Googlebot/2.1", "CUBOT X19"])),
         source=draw(st.sampled_from([None, None, "b"])),
         deleted=draw(st.sampled_from([None, None, None, True])),
     )
-    # Of two contents with one version the greater hash wins, which Python does not know: each content is its own version.
+    # Of two contents with one version the greater hash wins, which Python does not know: each has a version of its own.
     version = int(hashlib.md5(json.dumps(made).encode(), usedforsecurity=False).hexdigest()[:8], 16)
     return made | {"updated_at": (NOON + timedelta(days=10, microseconds=version)).isoformat()}
 
@@ -85,7 +87,9 @@ def expected(events: list[Record]) -> dict[str, tuple[Any, ...]]:
     visits: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for record in latest.values():
         if not record.get("deleted"):
-            whose = ("session", record["session_id"]) if record.get("session_id") else ("device", record["anonymous_id"])
+            whose = (
+                ("session", record["session_id"]) if record.get("session_id") else ("device", record["anonymous_id"])
+            )
             visits[record.get("source") or "", *whose].append(record)
     found: dict[str, tuple[Any, ...]] = {}
     for (source, kind, name), own in visits.items():

@@ -367,13 +367,30 @@ def sessions_counted_twice(scene: Scene) -> None:
     """The tracker's events arrive, and somebody lands the sessions of the same tracker too."""
     moment = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     visit = {"anonymous_id": "drill-device", "source": "drill"}
-    _land(scene.settings, scene.folder, "events", [
-        visit | {"event_id": f"drill-{n}", "occurred_at": moment, "name": "page_view"} for n in range(3)
-    ], "web_events")
+    _land(
+        scene.settings,
+        scene.folder,
+        "events",
+        [visit | {"event_id": f"drill-{n}", "occurred_at": moment, "name": "page_view"} for n in range(3)],
+        "web_events",
+    )
     _run(scene)
-    _land(scene.settings, scene.folder, "sessions", [visit | {
-        "session_id": "drill-1", "updated_at": moment, "started_at": moment, "ended_at": moment, "page_views": 3,
-    }], "web_sessions")
+    _land(
+        scene.settings,
+        scene.folder,
+        "sessions",
+        [
+            visit
+            | {
+                "session_id": "drill-1",
+                "updated_at": moment,
+                "started_at": moment,
+                "ended_at": moment,
+                "page_views": 3,
+            }
+        ],
+        "web_sessions",
+    )
     _run(scene)
     scene.values |= {"BATCH": _newest_batch(scene), "FEED": "web_sessions"}
 

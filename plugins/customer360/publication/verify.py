@@ -237,7 +237,8 @@ def _built(connection: Connection) -> Check:
             select session_key from marts.fct_sessions where is_built and session_key not in {dirty.keys("session")}
         ) as fact using (session_key)
         where (built.session_key is null or fact.session_key is null) and not exists (
-            select from staging.stg_web_sessions as landed where landed.session_key = built.session_key and not is_built)
+            select from staging.stg_web_sessions as landed
+            where landed.session_key = built.session_key and not landed.is_built)
         """,
         counted=f"{in_sessions:,} events in {visits + left_out:,} sessions, of which {left_out_events:,} in "
         f"{left_out:,} that are left out",
