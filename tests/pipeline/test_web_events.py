@@ -105,7 +105,7 @@ def test_a_held_batch_takes_its_events_out_of_their_sessions(settings: Settings)
 def test_one_source_that_lands_sessions_and_events_is_an_incident(settings: Settings) -> None:
     def found() -> list[str]:
         with warehouse.connect("oncall", settings, autocommit=True) as connection:
-            view = conditions.View(settings, connection)
+            view = conditions.View(connection, settings)
             return [one.key for one in conditions.CONDITIONS["sessions_counted_twice"](view)]
 
     publish(settings, event("a", session_id="v"), session("s", source="b"))
@@ -177,7 +177,7 @@ def test_the_events_of_three_vendors_make_the_sessions_that_their_sources_made(s
             {name: str(value) if name == "engaged_seconds" else value for name, value in one.items()} for one in records
         ])  # fmt: skip
         build(settings, "test")
-        return [row for row in rows(settings, f"{_FIGURES} where source = '{source}'")]
+        return rows(settings, f"{_FIGURES} where source = '{source}'")
 
     assert carried("ga4", VISIT) == [(
         "123.456.77", "2026-05-01 10:00:00+00", "2026-05-01 10:02:00+00", 2, 1, 1, 1, 1, 4, "5430000000001", "mobile",

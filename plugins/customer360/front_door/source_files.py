@@ -45,7 +45,7 @@ def converted(settings: Settings, batch: Batch) -> Iterator[Conversion]:
     source, namespace = declaration.of_folder(settings, batch.source)
     if source.feed.name != batch.feed:  # a later version of the source may give another feed
         raise declaration.SourceError(
-            f"Batch {batch.batch_id} was loaded into {batch.feed}, and its source {source.name} gives {source.feed.name} now.",
+            f"Batch {batch.batch_id} was loaded into {batch.feed}; {source.name} gives {source.feed.name} now.",
             "Hold the batch and land its file again: it is a new batch of the other feed.",
         )
     try:

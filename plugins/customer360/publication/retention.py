@@ -214,8 +214,8 @@ _IDENTITY_OF_A_RECORD = """
     left join identity.records as i on i.record_type = '{scope}' and i.record_id = ripe.id
     where i.record_id is not null or s.is_deleted
 """
-# Identity knows the session that the event is part of. What the event itself does not show is not kept with it. A deleted
-# event, and one of a session that is left out, keeps no identifier: it identifies nobody.
+# Identity knows the session that the event is part of. What the event itself does not show is not kept with it. A
+# deleted event, and one of a session that is left out, keeps no identifier: it identifies nobody.
 _IDENTITY_OF_AN_EVENT = """
     left join lateral (
         select case when s.customer_id is not null then known.customer_id_key end as customer_id_key,
