@@ -6,7 +6,7 @@ from great_expectations import ExpectationSuite
 
 from customer360.contract.feeds import WEB_EVENTS
 from customer360.gates.row_rules import ExpectNotBefore
-from expectations.landing import every_field
+from expectations.landing import costing, every_field
 
 
 def suite() -> ExpectationSuite:
@@ -20,6 +20,7 @@ def suite() -> ExpectationSuite:
                 earlier="occurred_at",
                 description="updated_at is not before occurred_at",
                 notes="No version of an event is older than the event; a clock is wrong.",
+                **costing("updated_at"),
             ),
         ],
     )

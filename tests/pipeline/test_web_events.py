@@ -141,7 +141,7 @@ def test_orders_are_attributed_to_the_visits_before_them(settings: Settings) -> 
         settings,
         event("a", day=-3, utm_source="news", utm_medium="email", customer_id="c1"),
         event("b", day=-2),
-        event("c", day=0, referrer="https://www.google.com/", customer_id="c1"),
+        event("c", page_url="https://shop.example/", referrer="https://www.google.com/", customer_id="c1"),
         order("o1", day=0.01, customer_id="c1", total="10.00"),
         order("o2", customer_id="c2"),
     )
