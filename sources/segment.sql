@@ -1,11 +1,10 @@
 /*
 source: segment
-version: 1
-feed: web_sessions
+version: 2
+feed: web_events
 title: "Segment: track, page, screen and identify messages (Spec), JSON Lines"
 page: docs/sources/segment.md
 shapes: [json]
-dated by: export
 needs: [messageId, type, timestamp]
 columns:
   messageId: text
@@ -21,6 +20,7 @@ columns:
     page: {url: text, referrer: text}
     campaign: {source: text, medium: text, name: text}
     device: {type: text}
+    userAgent: text
     userAgentData: {mobile: text}
     traits: {email: text}
 ignores: [channel, integrations, sentAt, originalTimestamp, version, projectId, name, category, groupId, previousId, writeKey, _metadata]
@@ -41,6 +41,7 @@ with messages as (
         coalesce(context.campaign.name, query_value(context.page.url, 'utm_campaign')) as utm_campaign,
         filled(userId) as customer_id,
         coalesce(traits.email, context.traits.email, properties.email) as email,
+        context.userAgent as user_agent,
         properties.order_id as order_id,
         case
             when lower(context.device.type) in ('ios', 'android') then 'app'
@@ -61,80 +62,32 @@ judged as (
             when type in ('group', 'alias', 'delete') then 'a ' || type || ' message'
         end as reason
     from messages
-),
-
--- The Spec has no session: 30 minutes of silence, or another campaign, begin the next one.
-cut as (
-    select
-        *,
-        occurred_at - lag(occurred_at) over visits > interval 30 minutes
-        or utm_source || '/' || coalesce(utm_campaign, '') <> lag(
-            utm_source || '/' || coalesce(utm_campaign, '') ignore nulls
-        ) over visits as is_next
-    from judged
-    where reason is null
-    window visits as (partition by anonymous_id order by occurred_at, record_number)
-),
-
-numbered as (
-    select
-        *,
-        sum(case when is_next then 1 else 0 end)
-            over (partition by anonymous_id order by occurred_at, record_number) as visit
-    from cut
-),
-
-sessions as (
-    select
-        anonymous_id,
-        visit,
-        min(record_number) as record_number,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at,
-        count(*) filter (where type in ('page', 'screen')) as page_views,
-        count(*) filter (where event = 'product viewed') as product_views,
-        count(*) filter (where event = 'products searched') as searches,
-        count(*) filter (where event = 'product added') as add_to_carts,
-        count(*) filter (where event = 'checkout started') as checkouts_started,
-        arg_max(customer_id, (occurred_at, record_number)) filter (where customer_id is not null) as customer_id,
-        arg_max(email, (occurred_at, record_number)) filter (where email is not null) as email,
-        arg_max(order_id, (occurred_at, record_number)) filter (where event = 'order completed') as order_id,
-        bool_or(type = 'screen') as is_app,
-        arg_min(device_type, (occurred_at, record_number)) filter (where device_type is not null) as device_type,
-        arg_min(page_url, (occurred_at, record_number)) filter (where page_url is not null) as landing_page,
-        arg_min(referrer, (occurred_at, record_number)) filter (where page_url is not null) as referrer,
-        arg_min(utm_source, (occurred_at, record_number)) filter (where utm_source is not null) as utm_source,
-        arg_min(utm_medium, (occurred_at, record_number)) filter (where utm_source is not null) as utm_medium,
-        arg_min(utm_campaign, (occurred_at, record_number)) filter (where utm_source is not null) as utm_campaign
-    from numbered
-    group by anonymous_id, visit
 )
 
+-- The Spec has no session: sessions are cut by silence and campaign.
 select
-    judged.record_number,
+    record_number,
+    case when reason is not null then 'aside: ' || reason else 'record' end as outcome,
+    event_id,
+    time_text(occurred_at) as occurred_at,
+    anonymous_id,
     case
-        when judged.reason is not null then 'aside: ' || judged.reason
-        when sessions.record_number is null then 'continuation'
-        else 'record'
-    end as outcome,
-    sessions.anonymous_id || '.' || epoch_ms(sessions.started_at) as session_id,
-    time_text(greatest(exported_at()::timestamptz, sessions.ended_at)) as updated_at,
-    sessions.anonymous_id,
-    time_text(sessions.started_at) as started_at,
-    time_text(sessions.ended_at) as ended_at,
-    sessions.page_views,
-    sessions.product_views,
-    sessions.searches,
-    sessions.add_to_carts,
-    sessions.checkouts_started,
-    sessions.customer_id,
-    filled(sessions.email) as email,
-    sessions.order_id,
-    case when sessions.is_app then 'app' else sessions.device_type end as device_type,
-    without_query(sessions.landing_page) as landing_page,
-    without_query(sessions.referrer) as referrer,
-    sessions.utm_source,
-    sessions.utm_medium,
-    sessions.utm_campaign
+        when type in ('page', 'screen') then 'page_view'
+        when event = 'product viewed' then 'product_view'
+        when event = 'products searched' then 'search'
+        when event = 'product added' then 'add_to_cart'
+        when event = 'checkout started' then 'checkout_started'
+        when event = 'order completed' then 'order_placed'
+        else coalesce(event, type)
+    end as name,
+    without_query(page_url) as page_url,
+    without_query(referrer) as referrer,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    customer_id,
+    filled(email) as email,
+    case when event = 'order completed' then order_id end as order_id,
+    case when type = 'screen' then 'app' else device_type end as device_type,
+    user_agent
 from judged
-left join sessions on judged.record_number = sessions.record_number

@@ -1,11 +1,10 @@
 /*
 source: snowplow
-version: 1
-feed: web_sessions
+version: 2
+feed: web_events
 title: "Snowplow: atomic.events as CSV with a header, JSON Lines or Parquet"
 page: docs/sources/snowplow.md
 shapes: [csv, json, parquet]
-dated by: export
 needs: [event_id, collector_tstamp, domain_sessionid, domain_userid]
 columns:
   event_id: text
@@ -25,8 +24,10 @@ columns:
   geo_country: text
   dvce_type: text
   tr_orderid: text
+  useragent: text
   unstruct_event_com_snowplowanalytics_snowplow_ecommerce_snowplow_ecommerce_action_1: {type: text}
   contexts_com_snowplowanalytics_snowplow_ecommerce_transaction_1: [{transaction_id: text}]
+  contexts_com_snowplowanalytics_snowplow_ecommerce_checkout_step_1: [{step: text}]
   contexts_com_iab_snowplow_spiders_and_robots_1: [{spiderOrRobot: text, spider_or_robot: text}]
 ignores: [
   app_id, etl_tstamp, dvce_created_tstamp, dvce_sent_tstamp, txn_id, name_tracker, v_tracker, v_collector, v_etl,
@@ -36,7 +37,7 @@ ignores: [
   refr_urlhost, refr_urlport, refr_urlpath, refr_urlquery, refr_urlfragment, refr_medium, refr_source, refr_term,
   mkt_term, mkt_content, se_category, se_action, se_label, se_property, se_value, tr_affiliation, tr_total, tr_tax,
   tr_shipping, tr_city, tr_state, tr_country, ti_orderid, ti_sku, ti_name, ti_category, ti_price, ti_quantity,
-  pp_xoffset_min, pp_xoffset_max, pp_yoffset_min, pp_yoffset_max, useragent, br_name, br_family, br_version, br_type,
+  pp_xoffset_min, pp_xoffset_max, pp_yoffset_min, pp_yoffset_max, br_name, br_family, br_version, br_type,
   br_renderengine, br_lang, br_features_pdf, br_features_flash, br_features_java, br_features_director,
   br_features_quicktime, br_features_realplayer, br_features_windowsmedia, br_features_gears,
   br_features_silverlight, br_cookies, br_colordepth, br_viewwidth, br_viewheight, os_name, os_family,
@@ -60,6 +61,8 @@ with events as (
         coalesce(mkt_source, query_value(page_url, 'utm_source')) as utm_source,
         coalesce(mkt_medium, query_value(page_url, 'utm_medium')) as utm_medium,
         coalesce(mkt_campaign, query_value(page_url, 'utm_campaign')) as utm_campaign,
+        contexts_com_snowplowanalytics_snowplow_ecommerce_checkout_step_1[1].step as checkout_step,
+        useragent as user_agent,
         filled(user_id) as customer_id,
         coalesce(
             filled(tr_orderid), contexts_com_snowplowanalytics_snowplow_ecommerce_transaction_1[1].transaction_id
@@ -84,67 +87,39 @@ judged as (
         *,
         case
             when time_sent > 1 and event_id is not null then 'sent twice (its event_id came before)'
-            when coalesce(is_bot, false) then 'a bot, by the IAB list'
             when anonymous_id is null then 'no visitor (domain_userid is empty)'
-            when session_id is null then 'no session (domain_sessionid is empty)'
             when occurred_at is null then 'no time that can be read'
         end as reason
     from events
-),
-
-sessions as (
-    select
-        session_id,
-        min(record_number) as record_number,
-        min(occurred_at) as started_at,
-        max(occurred_at) as ended_at,
-        arg_min(anonymous_id, record_number) as anonymous_id,
-        count(*) filter (where event_name in ('page_view', 'screen_view')) as page_views,
-        count(*) filter (where action = 'product_view') as product_views,
-        count(*) filter (where event_name in ('site_search', 'search')) as searches,
-        count(*) filter (where action = 'add_to_cart' or event_name = 'add_to_cart') as add_to_carts,
-        count(*) filter (where action = 'checkout_step') as checkout_steps,
-        count(*) filter (where event_name = 'page_ping') * 10 as engaged_seconds,
-        arg_max(customer_id, (occurred_at, record_number)) filter (where customer_id is not null) as customer_id,
-        arg_max(order_id, (occurred_at, record_number)) filter (where order_id is not null) as order_id,
-        arg_min(device_type, (occurred_at, record_number)) as device_type,
-        arg_min(country, (occurred_at, record_number)) as country,
-        arg_min(page_url, (occurred_at, record_number)) filter (where page_url is not null) as landing_page,
-        arg_min(referrer, (occurred_at, record_number)) filter (where page_url is not null) as referrer,
-        arg_min(utm_source, (occurred_at, record_number)) filter (where utm_source is not null) as utm_source,
-        arg_min(utm_medium, (occurred_at, record_number)) filter (where utm_source is not null) as utm_medium,
-        arg_min(utm_campaign, (occurred_at, record_number)) filter (where utm_source is not null) as utm_campaign
-    from judged
-    where reason is null
-    group by session_id
 )
 
 select
-    judged.record_number,
+    record_number,
+    case when reason is not null then 'aside: ' || reason else 'record' end as outcome,
+    event_id,
+    time_text(occurred_at) as occurred_at,
+    anonymous_id,
     case
-        when judged.reason is not null then 'aside: ' || judged.reason
-        when sessions.session_id is null then 'continuation'
-        else 'record'
-    end as outcome,
-    judged.session_id,
-    time_text(greatest(exported_at()::timestamptz, sessions.ended_at)) as updated_at,
-    sessions.anonymous_id,
-    time_text(sessions.started_at) as started_at,
-    time_text(sessions.ended_at) as ended_at,
-    sessions.page_views,
-    sessions.product_views,
-    sessions.searches,
-    sessions.add_to_carts,
-    least(sessions.checkout_steps, 1) as checkouts_started,
-    least(sessions.engaged_seconds, date_diff('second', sessions.started_at, sessions.ended_at)) as engaged_seconds,
-    sessions.customer_id,
-    sessions.order_id,
-    sessions.device_type,
-    sessions.country,
-    without_query(sessions.landing_page) as landing_page,
-    without_query(sessions.referrer) as referrer,
-    sessions.utm_source,
-    sessions.utm_medium,
-    sessions.utm_campaign
+        when event_name in ('page_view', 'screen_view') then 'page_view'
+        when action = 'product_view' then 'product_view'
+        when event_name in ('site_search', 'search') then 'search'
+        when action = 'add_to_cart' then 'add_to_cart'
+        when action = 'checkout_step' and coalesce(checkout_step, '1') = '1' then 'checkout_started'
+        when action = 'transaction' then 'order_placed'
+        else coalesce(action, event_name)
+    end as name,
+    session_id,
+    without_query(page_url) as page_url,
+    without_query(referrer) as referrer,
+    utm_source,
+    utm_medium,
+    utm_campaign,
+    customer_id,
+    order_id,
+    device_type,
+    country,
+    user_agent,
+    -- The trackers' heartbeat.
+    case when event_name = 'page_ping' then 10 else 0 end as engaged_seconds,
+    is_bot
 from judged
-left join sessions on judged.record_number = sessions.record_number

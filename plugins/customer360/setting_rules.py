@@ -316,6 +316,15 @@ def domains() -> Listed:
     return Listed(_DOMAIN, "mail domains with commas between them", "gmail.com, googlemail.com")
 
 
+def hosts_and_mail_domains() -> Listed:
+    """Hosts of pages, and mail domains behind an @."""
+    return Listed(
+        re.compile(f"@{_DOMAIN.pattern}|{_HOST_NAME.pattern}", re.IGNORECASE),
+        "hosts and @mail-domains with commas between them",
+        "staging.shop.example, @shop.example",
+    )
+
+
 def mail_addresses() -> Listed:
     """Mail addresses, with or without a name."""
     return Listed(_MAIL_ADDRESS, "mail addresses with commas between them", "oncall@example.org", is_personal=True)

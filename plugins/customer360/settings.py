@@ -36,6 +36,7 @@ from customer360.setting_rules import (
     Zone,
     ZoneOrNone,
     domains,
+    hosts_and_mail_domains,
     mail_addresses,
     nearest,
     objectives,
@@ -250,6 +251,27 @@ class Settings(BaseSettings):
     alert_group_seconds: Annotated[int, Whole(0, 86_400)] = _setting(
         60,
         "After a message to a channel, alerts that are not critical are collected for this long and sent as one.",
+    )
+
+    session_silence_minutes: Annotated[int, Whole(1, 1440)] = _setting(
+        30,
+        "Web events without a session of the vendor's: after so many minutes without an event of the device the next "
+        "session begins. A change rebuilds all tables.",
+    )
+    session_campaign_cut: Annotated[bool, YesNo()] = _setting(
+        True,
+        "Web events without a session of the vendor's: an event of another campaign than the last one begins the next "
+        "session. A change rebuilds all tables.",
+    )
+    bot_session_events: Annotated[int, Whole(10, 1_000_000)] = _setting(
+        1000,
+        "A session that is built of more web events than this is a program's and is left out. A change rebuilds all "
+        "tables.",
+    )
+    internal_traffic: Annotated[str, hosts_and_mail_domains()] = _setting(
+        "",
+        "The shop's own traffic, left out of the sessions that are built from web events: hosts of pages and, behind "
+        "@, domains of visitors' e-mail addresses, with commas between them. A change rebuilds all tables.",
     )
 
     landed_file_days: Annotated[int, Whole(0, 36_500)] = _setting(

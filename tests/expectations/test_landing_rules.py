@@ -12,7 +12,7 @@ import pytest
 from customer360.contract.feeds import FEEDS
 from customer360.front_door.readers import read_again
 from customer360.gates import suites
-from tests.pipeline.front_door import ABSENT, MAKERS, Record, order, session, ticket
+from tests.pipeline.front_door import ABSENT, MAKERS, Record, event, order, session, ticket
 
 LANDED_AT = datetime(2026, 3, 10, tzinfo=UTC)
 
@@ -208,14 +208,20 @@ BAD: list[tuple[str, Record, str]] = [
      "compensation_amount is given without currency"),
 ]  # fmt: skip
 
-SOMEONE = {"orders": {}, "web_sessions": {}, "support_tickets": {"email": "ann@example.com", "phone": "030 1234"}}
+SOMEONE: dict[str, Record] = {
+    "orders": {},
+    "web_sessions": {},
+    "support_tickets": {"email": "ann@example.com", "phone": "030 1234"},
+    "web_events": {},
+}
 """So that somebody is still named when one of them is lost."""
 
 # A row that is loaded without a field: the message names the field first.
 COSTS: list[tuple[str, Record, str]] = [
     *(
         (name, MAKERS[name](**SOMEONE[name], contact_preferences=given), message)
-        for name in FEEDS
+        for name, feed in FEEDS.items()
+        if "contact_preferences" in feed.by_name
         for given, message in (
             ("x", "contact_preferences is not an array of objects"),
             ([{"allowed": True}], "contact_preferences[1].channel is missing"),
@@ -276,6 +282,11 @@ COSTS: list[tuple[str, Record, str]] = [
         ("web_sessions", session(**{name: 10**9 + 1}), f"{name} is more than 1,000,000,000")
         for name in ("product_views", "searches", "add_to_carts", "checkouts_started")
     ),
+    ("web_events", event(updated_at="2026-02-28T10:00:00Z"),
+     "updated_at is before occurred_at: 2026-02-28T10:00:00Z < 2026-03-01T10:00:00Z"),
+    ("web_events", event(device_type="fridge"), "device_type is not one of desktop, mobile, tablet, app, other: "),
+    ("web_events", event(engaged_seconds=-1), "engaged_seconds is less than 0: -1"),
+    ("web_events", event(engaged_seconds=86401), "engaged_seconds is more than 86,400"),
     ("support_tickets", ticket(replies=10**9 + 1), "replies is more than 1,000,000,000"),
     ("support_tickets", ticket(reopens=10**9 + 1), "reopens is more than 1,000,000,000"),
     *(
@@ -331,12 +342,15 @@ GOOD: list[tuple[str, Record]] = [
             name,
             MAKERS[name](source="shop_b-2", deleted=False, contact_preferences=[{"channel": "sms", "preferred": True}]),
         )
-        for name in FEEDS
+        for name, feed in FEEDS.items()
+        if "contact_preferences" in feed.by_name
     ),
     ("orders", order(deleted="Yes", contact_preferences=[{"channel": "SMS", "allowed": 1}])),
     ("web_sessions", session()),
     ("web_sessions", session(ended_at="2026-03-02T10:00:00Z", engaged_seconds=86400, page_views=0)),
     ("web_sessions", session(page_views="3.0", device_type="app", country="wherever")),
+    ("web_events", event()),
+    ("web_events", event(name="Anything at all", page_url="https://shop.example/?utm_source=a", engaged_seconds="1.5")),
     ("support_tickets", ticket()),
     ("support_tickets", ticket(satisfaction_score=4.5, satisfaction_scale_max=5, subject="x" * 5000)),
     ("support_tickets", ticket(compensation_amount="5", currency="EUR")),
@@ -354,7 +368,8 @@ def test_an_optional_field_that_cannot_be_used_costs_that_field(feed: str, recor
     row = rows[repr(record)]
     name = message.split(" ")[0].partition("[")[0]
     assert row not in found.reasons
-    assert not found.chunk.columns[name][row].is_valid
+    default = FEEDS[feed].by_name[name].default_from
+    assert found.chunk.columns[name][row].as_py() == (found.chunk.columns[default][row].as_py() if default else None)
     assert found.chunk.extra is not None
     assert json.loads(found.chunk.extra[row].as_py())["unusable"][name] == record[name]
 

@@ -74,7 +74,25 @@ def ticket(number: int = 1, **fields: Any) -> Record:
     )
 
 
-MAKERS: dict[str, Callable[..., Record]] = {"orders": order, "web_sessions": session, "support_tickets": ticket}
+def event(number: int = 1, **fields: Any) -> Record:
+    """A good page view."""
+    return _with(
+        {
+            "event_id": f"e{number}",
+            "occurred_at": "2026-03-01T10:00:00Z",
+            "anonymous_id": f"device{number}",
+            "name": "page_view",
+        },
+        fields,
+    )
+
+
+MAKERS: dict[str, Callable[..., Record]] = {
+    "orders": order,
+    "web_sessions": session,
+    "support_tickets": ticket,
+    "web_events": event,
+}
 
 
 def _with(record: Record, fields: Record) -> Record:

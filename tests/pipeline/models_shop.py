@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from customer360 import warehouse
-from customer360.contract.feeds import FEEDS
+from customer360.contract.feeds import FEEDS, RECORD_FEEDS
 from customer360.exchange import rates
 from customer360.models import runner
 from customer360.models.runner import ModelResult
@@ -80,7 +80,7 @@ def finish(settings: Settings, *, full: bool = False) -> None:
 def identify(settings: Settings) -> None:
     """Fill the identity tables from the staged customer_ids, and mark what changed."""
     with warehouse.connect("transformer", settings) as connection:
-        for feed, (scope, key) in SCOPES.items():
+        for feed, (scope, key) in ((feed, SCOPES[feed]) for feed in RECORD_FEEDS):
             for statement in (_OWNERS, _MARK_RECORDS, _MARK_CUSTOMERS, _REPLACE_OWNERS):
                 connection.execute(query(statement.format(scope=scope, key=key, feed=feed)))
         connection.execute(query(_CUSTOMERS))

@@ -1,4 +1,4 @@
-"""A small shop for the pipeline's tests: records of the three feeds, and a load that skips the front door.
+"""A small shop for the pipeline's tests: records of the four feeds, and a load that skips the front door.
 
 ``load`` writes what the front door writes for a batch of valid rows (a ledger entry and raw rows, in one transaction),
 so that a test of the build can run hundreds of batches. The front door has tests of its own; the tests that go the
@@ -61,6 +61,19 @@ def ticket(ticket_id: str, *, day: float = 0, version: float = 0, **fields: Any)
         "status": "open",
         "channel": "email",
         "category": "question",
+        **fields,
+    }
+
+
+def event(event_id: str, minute: float = 0, *, day: float = 0, device: str = "d1", **fields: Any) -> Record:
+    """A page view ``minute`` minutes after noon of ``day``."""
+    moment = at(day + minute / 1440)
+    return {
+        "event_id": event_id,
+        "updated_at": moment,
+        "occurred_at": moment,
+        "anonymous_id": device,
+        "name": "page_view",
         **fields,
     }
 

@@ -28,7 +28,7 @@ from customer360.publication.publish import PublishedTable
 from customer360.publication.verify import verify
 from customer360.settings import Settings
 from tests.pipeline.conftest import copy_of
-from tests.pipeline.shop import NOON, Record, at, load_all, order, session, ticket
+from tests.pipeline.shop import NOON, Record, at, event, load_all, order, session, ticket
 
 pytestmark = pytest.mark.builds
 
@@ -148,13 +148,40 @@ def _tickets(draw: st.DrawFn) -> Record:
     )
 
 
+@st.composite
+def _events(draw: st.DrawFn) -> Record:
+    number = draw(st.integers(1, 9))
+    made = event(
+        f"e{number}",
+        draw(st.sampled_from([0, 20, 29, 30, 31, 50, 90])),
+        day=_OPENED + draw(st.integers(1, 2)),
+        device=draw(st.sampled_from(["d1", "d2"])),
+        name=draw(st.sampled_from(["page_view", "page_view", "search", "add_to_cart", "scroll"])),
+        session_id=draw(st.sampled_from([None, None, None, "v1"])),
+        page_url=draw(st.sampled_from([None, "https://shop.example/?email=a@example.org", "https://shop.example/b"])),
+        referrer=draw(st.sampled_from([None, "https://www.google.com/search?q=x"])),
+        utm_source=draw(st.sampled_from([None, None, "news", "ads"])),
+        customer_id=draw(_accounts),
+        email=draw(_emails),
+        order_id=draw(st.sampled_from([None, None, "o1", "o2"])),
+        engaged_seconds=draw(st.sampled_from([None, "1.5", 10])),
+        is_bot=draw(st.sampled_from([None, None, None, None, True])),
+        **draw(_marks),
+    )
+    return made | {"updated_at": at(_OPENED + 3 + draw(st.integers(0, 2)))}
+
+
 History = list[list[Record]]
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
     """Records in the batches in which they arrive: two to four, in any order, some of them twice."""
-    records = draw(st.lists(st.one_of(_orders(), _orders(), _sessions(), _tickets()), min_size=4, max_size=24))
+    records = draw(
+        st.lists(
+            st.one_of(_orders(), _orders(), _sessions(), _tickets(), _events(), _events()), min_size=4, max_size=32
+        )
+    )
     again = draw(st.lists(st.sampled_from(records), max_size=4))
     arriving = draw(st.permutations([*records, *again]))
     count = draw(st.integers(2, 4))
@@ -165,7 +192,7 @@ def histories(draw: st.DrawFn) -> History:
 # one warehouse, and each is one case.
 _AT_ONCE = 6
 MANY = int(os.environ.get("C360_TEST_HISTORIES", "204"))
-_IDS = ("order_id", "session_id", "ticket_id", "customer_id", "anonymous_id")
+_IDS = ("order_id", "session_id", "ticket_id", "event_id", "customer_id", "anonymous_id")
 
 
 def side_by_side(shops: list[History]) -> History:

@@ -108,7 +108,7 @@ def test_what_is_old_leaves_raw_and_no_published_row_moves(settings: Settings) -
     before = published(settings)
     summary = tidy(settings)
     assert (summary.history_starts_on, summary.retired_rows) == (STARTS_ON, 9)
-    assert summary.frozen == {"orders": 3, "web_sessions": 3, "support_tickets": 1}
+    assert summary.frozen == {"orders": 3, "web_sessions": 3, "support_tickets": 1, "web_events": 0}
     assert ids(settings, "orders", "order_id") == ["o2", "o2", "o9"]
     assert ids(settings, "web_sessions", "session_id") == ["s9"]
     assert ids(settings, "support_tickets", "ticket_id") == []
@@ -198,7 +198,7 @@ def test_a_late_correction_of_a_frozen_record_counts_and_freezes_again(settings:
     assert resolved == [(datetime.fromisoformat(at(1)), 3, 0)]
     assert_holds(settings, full=True)
     before = published(settings)
-    assert tidy(settings).frozen == {"orders": 2, "web_sessions": 0, "support_tickets": 1}
+    assert tidy(settings).frozen == {"orders": 2, "web_sessions": 0, "support_tickets": 1, "web_events": 0}
     build(settings, "test")
     assert published(settings) == before
     assert_holds(settings)

@@ -106,7 +106,7 @@ def test_a_source_of_the_installation_takes_the_place_of_the_products(tmp_path: 
     settings = Settings(home=tmp_path)
     assert not source_named(settings, "ga4").is_own
     (tmp_path / "sources").mkdir()
-    mine = (declaration.SHIPPED / "ga4.sql").read_text().replace("version: 1", "version: 7")
+    mine = (declaration.SHIPPED / "ga4.sql").read_text().replace("version: 2", "version: 7")
     (tmp_path / "sources" / "ga4.sql").write_text(mine)
     found = source_named(settings, "ga4")
     assert (found.version, found.is_own) == (7, True)

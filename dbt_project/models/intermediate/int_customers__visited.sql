@@ -8,6 +8,7 @@ select
     count(*) as session_count,
     min(started_at) as first_session_at,
     max(started_at) as last_session_at,
+    (array_agg(channel order by started_at, session_key))[1] as first_touch_channel,
     sum(engaged_seconds)::bigint as engaged_seconds,
     sum(session_seconds)::bigint as session_seconds,
     sum(page_views)::bigint as page_view_count,

@@ -61,6 +61,7 @@ select
     coalesce(visited.session_count, 0) as session_count,
     visited.first_session_at,
     visited.last_session_at,
+    visited.first_touch_channel,
     visited.engaged_seconds,
     coalesce(visited.session_seconds, 0) as session_seconds,
     coalesce(visited.page_view_count, 0) as page_view_count,

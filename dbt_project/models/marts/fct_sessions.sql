@@ -39,6 +39,15 @@ select
     sessions.utm_campaign,
     sessions.landing_page,
     sessions.referrer,
+    {{ channel() }} as channel,
+    -- Nothing was done beyond the page that the visitor came to.
+    sessions.page_views <= 1
+        and sessions.product_views <= 1
+        and sessions.searches = 0
+        and sessions.add_to_carts = 0
+        and sessions.checkouts_started = 0
+        and sessions.order_key is null as is_bounce,
+    sessions.is_built,
     sessions.version_count,
     sessions.has_version_conflict,
     sessions.has_id_conflict,

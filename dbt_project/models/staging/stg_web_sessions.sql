@@ -34,6 +34,7 @@ select
     record.utm_campaign,
     record.contact_preferences,
     record.extra,
+    false as is_built,
     {{ version_columns('web_sessions', 'raw') }}
 from latest
 inner join {{ source('raw', 'web_sessions') }} as record on record.ctid = latest.row_id
@@ -66,7 +67,56 @@ select
     frozen.utm_campaign,
     frozen.contact_preferences,
     null::jsonb as extra,
+    false as is_built,
     {{ version_columns('web_sessions', 'frozen') }}
 from {{ source('retention', 'frozen_web_sessions') }} as frozen
 {{- frozen_identifiers(['customer_id', 'email']) }}
 where {{ is_frozen_ahead('web_sessions') }}
+
+union all
+
+-- Of a session that was landed and built, the landed one counts.
+select
+    built.session_key,
+    built.source,
+    built.session_id,
+    built.ended_at as updated_at,
+    built.anonymous_id,
+    built.started_at,
+    built.ended_at,
+    built.page_views,
+    built.product_views,
+    built.searches,
+    built.add_to_carts,
+    built.checkouts_started,
+    built.engaged_seconds,
+    built.customer_id,
+    built.email,
+    built.order_id,
+    built.order_key,
+    built.device_type,
+    built.country,
+    built.landing_page,
+    built.referrer,
+    built.utm_source,
+    built.utm_medium,
+    built.utm_campaign,
+    null::jsonb as contact_preferences,
+    null::jsonb as extra,
+    true as is_built,
+    false as is_deleted,
+    built.batch_id,
+    built.row_number,
+    1 as version_count,
+    built.has_version_conflict,
+    built.has_id_conflict,
+    built.known_at
+from {{ ref('int_sessions__built') }} as built
+where built.left_out_as is null
+    and not exists (select from latest where latest.session_key = built.session_key)
+    and not exists (
+        select from {{ source('retention', 'frozen_web_sessions') }} as frozen
+        where frozen.session_key = built.session_key
+            {%- if is_as_of() %} and frozen.known_at <= {{ known_until() }} {%- endif %}
+    )
+    {{- only_dirty('session', 'built.session_key') }}

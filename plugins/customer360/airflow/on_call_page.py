@@ -181,7 +181,7 @@ def offers(incident: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     found: list[tuple[str, dict[str, Any]]] = []
     if kind in {"batch_refused", "batch_failed"}:
         found.append(("replay", by_batch))
-    if kind in {"name_conflict", "id_conflict", "ledger_unbalanced"}:
+    if kind in {"name_conflict", "id_conflict", "sessions_counted_twice", "ledger_unbalanced"}:
         found.append(("hold", by_batch))
     if kind in {"gate_failed", "run_failed", "marts_stale", "files_waiting", "feed_late", "currency_without_rate"}:
         found.append(("run", {}))

@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from customer360 import warehouse
 from customer360.airflow.tasks import run_name, told_plainly
 from customer360.models import model_graph
-from customer360.models.fingerprint import PROJECT, contract_for_models, live_fingerprint
+from customer360.models.fingerprint import PROJECT, contract_for_models, live_fingerprint, settings_for_models
 from customer360.progress import Logged
 from customer360.publication.build import build
 from customer360.settings import get_settings
@@ -41,11 +41,7 @@ def model_group(group_id: str, select: str) -> Any:
             dbt_project_path=PROJECT,
             manifest_path=model_graph.manifest(settings),
             install_dbt_deps=False,
-            dbt_vars=contract_for_models()
-            | {
-                "business_timezone": settings.business_timezone,
-                "reporting_currency": settings.reporting_currency,
-            },
+            dbt_vars=contract_for_models() | settings_for_models(settings),
         ),
         profile_config=ProfileConfig(
             profile_name="customer360", target_name="warehouse", profiles_yml_filepath=PROJECT / "profiles.yml"

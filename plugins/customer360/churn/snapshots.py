@@ -144,6 +144,15 @@ class WarehouseSource:
                     select 'session', session_key from candidate.fct_sessions inner join sampled using (customer_key)
                     union all
                     select 'ticket', ticket_key from candidate.fct_tickets inner join sampled using (customer_key)
+                    union all
+                    -- Sessions are built from all events of their devices.
+                    select 'event', event_key from staging.stg_web_events
+                    where stream_key in (
+                        select stream_key
+                        from intermediate.int_sessions__built
+                        inner join candidate.fct_sessions using (session_key)
+                        inner join sampled using (customer_key)
+                    )
                     """
                 ).format(sample=sql.Identifier(PREFIX, "sample"), share=sql.Literal(share))
             )

@@ -71,6 +71,8 @@ QUANTITY = Limits(least=Decimal("0.000001"), most=Decimal(10) ** 6, decimals=6, 
 RETURNED = Limits(least=Decimal(0), most=Decimal(10) ** 6, decimals=6, is_rounded=True)
 COUNT = Limits(least=Decimal(0), most=Decimal(10) ** 9)
 SCORE = Limits(least=Decimal(0))
+# Trackers measure engagement in milliseconds; what is finer is noise.
+SECONDS = Limits(least=Decimal(0), most=Decimal(86_400), decimals=3, is_rounded=True)
 PAST = Limits(days_ahead=1)
 PROMISE = Limits(days_ahead=3660)
 
@@ -98,6 +100,8 @@ class Field:
     """Without it the record would mean something else (another shop's order, a record not deleted): a value that
     cannot be used quarantines the record, although the field is optional."""
     limits: Limits | None = None
+    default_from: str = ""
+    """The field whose value it has where it says nothing itself."""
     elements: tuple[Field, ...] = ()
     """Fields of one element, when kind is ``array``."""
     counted: str = ""
@@ -158,6 +162,9 @@ class Feed:
     """Other published tables that a feed fills beside its fact table and customer_360."""
     has_dated_status: bool = True
     """Whether the status of a backfilled record is that of ``updated_at``; False: it has no status."""
+    built_into: str = ""
+    """The feed whose records are built from this one's, as sessions are from events: identity and the facts know
+    those alone. Empty: each record of the feed stands for itself, and has a row in ``fact``."""
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -206,6 +213,7 @@ class Feed:
             "known_from": self.known_from,
             "owner": list(self.owner),
             "has_dated_status": self.has_dated_status,
+            "built_into": self.built_into,
         }
 
 
@@ -419,8 +427,52 @@ SUPPORT_TICKETS = Feed(
     tier=2,
 )
 
-FEEDS: dict[str, Feed] = {feed.name: feed for feed in (ORDERS, WEB_SESSIONS, SUPPORT_TICKETS)}
+WEB_EVENTS = Feed(
+    "web_events",
+    "event_id",
+    (
+        _identifier("event_id", required=True, personal=False),
+        Field("updated_at", "time", limits=PAST, default_from="occurred_at"),
+        _time("occurred_at", required=True),
+        _identifier("anonymous_id", required=True),
+        _text("name", required=True),
+        _identifier("session_id", personal=False),
+        _text("page_url", is_personal=True),
+        _text("referrer", is_personal=True),
+        _text("utm_source"),
+        _text("utm_medium"),
+        _text("utm_campaign"),
+        _identifier("customer_id"),
+        _identifier("email"),
+        _identifier("order_id", personal=False),
+        _text("device_type", choices=("desktop", "mobile", "tablet", "app", "other")),
+        _text("country"),
+        _text("user_agent"),
+        _number("engaged_seconds", SECONDS),
+        Field("is_internal", "boolean"),
+        Field("is_bot", "boolean"),
+        *_ANY_RECORD,
+    ),
+    someone=("anonymous_id",),
+    scope="event",
+    fact="fct_sessions",
+    built_into="web_sessions",
+    more_tables=("order_attribution",),
+    seen_at="occurred_at",
+    known_from="occurred_at",
+    own_times=("occurred_at", "updated_at"),
+    owner=("anonymous_id",),
+    event_time="ended_at",
+    objective_minutes={"landing": 1440},
+    tier=2,
+    has_dated_status=False,
+)
+
+FEEDS: dict[str, Feed] = {feed.name: feed for feed in (ORDERS, WEB_SESSIONS, SUPPORT_TICKETS, WEB_EVENTS)}
 """The feeds by name. Their order numbers the record types in identity: a new feed is added at the end."""
+
+RECORD_FEEDS: dict[str, Feed] = {name: feed for name, feed in FEEDS.items() if not feed.built_into}
+"""The feeds with a row in identity and in a fact table for each record."""
 
 
 def feed_named(name: str) -> Feed:

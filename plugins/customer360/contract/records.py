@@ -66,6 +66,11 @@ class Chunk:
     mended: Mended = field(default_factory=dict)
     elements_of: dict[str, tuple[pa.StructArray, np.ndarray]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for of in self.feed.fields:
+            if of.default_from:
+                self.columns[of.name] = pc.coalesce(self.columns[of.name], self.columns[of.default_from])
+
     def __len__(self) -> int:
         return len(self.row_numbers)
 

@@ -43,6 +43,11 @@ def converted(settings: Settings, batch: Batch) -> Iterator[Conversion]:
     assert batch.source is not None  # noqa: S101 - the caller asks for a source's batch alone
     assert batch.location is not None  # noqa: S101 - released batches have no source
     source, namespace = declaration.of_folder(settings, batch.source)
+    if source.feed.name != batch.feed:  # a later version of the source may give another feed
+        raise declaration.SourceError(
+            f"Batch {batch.batch_id} was loaded into {batch.feed}; {source.name} gives {source.feed.name} now.",
+            "Hold the batch and land its file again: it is a new batch of the other feed.",
+        )
     try:
         with (
             landing.open_file(settings, batch.location) as stream,

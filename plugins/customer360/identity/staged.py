@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from customer360.contract.feeds import FEEDS, Feed
+from customer360.contract.feeds import RECORD_FEEDS, Feed
 from customer360.warehouse import Connection, query
 
-RECORD_TYPES = tuple(feed.scope for feed in FEEDS.values())
+RECORD_TYPES = tuple(feed.scope for feed in RECORD_FEEDS.values())
 """In the order of their numbers in arrays."""
 FOLLOWS_ITS_ORDER = "session"
 """Records that belong to their order's customer even where they show another: who paid was there. A ticket about an
@@ -45,7 +45,7 @@ def select_staged(schema: str, where: str = "true") -> str:
         from {schema}.{feed.staged}
         where is_deleted is not true and {where.format(record_id=feed.key, record_type=feed.scope)}
         """
-        for number, feed in enumerate(FEEDS.values())
+        for number, feed in enumerate(RECORD_FEEDS.values())
     )
 
 

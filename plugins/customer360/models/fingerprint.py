@@ -13,16 +13,17 @@ from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse.dirty import KEY_TYPES
 
 PROJECT = PROJECT_ROOT / "dbt_project"
+ATTRIBUTION = PROJECT / "seeds" / "attribution_parameters.csv"
 
 
 def live_fingerprint(settings: Settings) -> str:
-    """What every live row depends on besides its records: models, contract, business time zone, reporting currency.
+    """What every live row depends on besides its records: models, contract, and the settings that the models read.
 
     A run over dirty keys under another one would leave the untouched rows on other days, or in other money, than the
     rest: all are built anew.
     """
-    given = f"{project_fingerprint()} {settings.business_timezone} {settings.reporting_currency}"
-    return hashlib.sha256(given.encode()).hexdigest()
+    given = f"{project_fingerprint()} {json.dumps(settings_for_models(settings))}"
+    return hashlib.sha256(given.encode() + ATTRIBUTION.read_bytes()).hexdigest()
 
 
 def project_fingerprint() -> str:
@@ -33,6 +34,18 @@ def project_fingerprint() -> str:
 def contract_for_models() -> dict[str, Any]:
     """What the models' macros know of the contract: dbt's variables ``feeds`` and ``key_types``."""
     return {"feeds": {name: feed.for_models for name, feed in FEEDS.items()}, "key_types": KEY_TYPES}
+
+
+def settings_for_models(settings: Settings) -> dict[str, Any]:
+    """What the models know of the settings, as dbt's variables."""
+    return {
+        "business_timezone": settings.business_timezone,
+        "reporting_currency": settings.reporting_currency,
+        "session_silence_minutes": settings.session_silence_minutes,
+        "session_campaign_cut": settings.session_campaign_cut,
+        "bot_session_events": settings.bot_session_events,
+        "internal_traffic": settings.internal_traffic,
+    }
 
 
 def models_fingerprint(project: Path = PROJECT) -> str:

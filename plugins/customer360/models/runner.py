@@ -23,7 +23,7 @@ from psycopg import sql
 from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.models import statements
-from customer360.models.fingerprint import contract_for_models
+from customer360.models.fingerprint import contract_for_models, settings_for_models
 from customer360.models.results import FAILED, ModelResult, masked
 from customer360.settings import PROJECT_ROOT, Settings
 from customer360.warehouse import Connection
@@ -242,7 +242,7 @@ def _increment_key(settings: Settings, connection: Connection, select: str, vari
         {
             **{name: value for name, value in variables.items() if name != "as_of_on"},
             **contract_for_models(),
-            **_given(settings),
+            **settings_for_models(settings),
             "select": select,
             "database": connection.info.dbname,
             "published": _published_tables(connection),
@@ -583,7 +583,7 @@ def _dbt(
     given: dict[str, Any] = contract_for_models()
     environment = {"DO_NOT_TRACK": "1"}
     if manifest is not None:  # parsing depends on prefix and contract alone, so that dbt's stored parse stays good
-        given |= _given(settings)
+        given |= settings_for_models(settings)
         environment = dbt_environment(settings)
     command = [
         *arguments,
@@ -602,11 +602,6 @@ def _dbt(
     if outcome.exception is not None and not isinstance(outcome.exception, Exception):
         raise outcome.exception  # Ctrl-C, or a task's time-out: dbtRunner would have swallowed it
     return outcome
-
-
-def _given(settings: Settings) -> dict[str, Any]:
-    """The variables that settings give."""
-    return {"business_timezone": settings.business_timezone, "reporting_currency": settings.reporting_currency}
 
 
 def _drop_repeated_flags() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 
 from customer360 import warehouse
-from customer360.contract.feeds import FEEDS
+from customer360.contract.feeds import FEEDS, RECORD_FEEDS
 from customer360.front_door import landing, ledger, replay
 from customer360.oncall.alerts import channels
 from customer360.publication import published_layout
@@ -550,7 +550,7 @@ def currency_without_rate(view: View) -> Iterator[Finding]:
 @condition("id_conflict")
 def id_conflict(view: View) -> Iterator[Finding]:
     """Two records share one id: a version has changed what never changes, and the older record is in no figure."""
-    for feed in FEEDS.values():
+    for feed in RECORD_FEEDS.values():
         if not _has_column(view, f"marts.{feed.fact}", "has_id_conflict"):
             continue
         found = view.rows(
@@ -571,6 +571,36 @@ def id_conflict(view: View) -> Iterator[Finding]:
             f"c360 why {found['batch_id']}",
             feed.published,
             {"feed": feed.name, "records": found["records"], "keys": found["keys"], "batch_id": found["batch_id"]},
+        )
+
+
+@condition("sessions_counted_twice")
+def sessions_counted_twice(view: View) -> Iterator[Finding]:
+    """One source lands sessions, and events of which sessions are built: each visit counts twice."""
+    if not _has_column(view, "marts.fct_sessions", "is_built"):
+        return
+    for row in view.rows(
+        """
+        select events.source, events.last_on, landed.batch_id
+        from (
+            select source, max(traffic_on) as last_on from marts.fct_daily_web_traffic
+            where session_count > 0 group by source
+        ) as events
+        cross join lateral (
+            select batch_id from marts.fct_sessions as fact
+            where fact.source = events.source and not fact.is_built order by fact.batch_id desc limit 1
+        ) as landed
+        """
+    ):
+        yield Finding(
+            "sessions_counted_twice",
+            f"sessions_counted_twice:{row['source']}",
+            graver_if(False, "web_sessions"),
+            f"The source {row['source'] or '(none)'} lands sessions, and web events of which sessions are built: "
+            "its visits count twice",
+            f"c360 why {row['batch_id']}",
+            FEEDS["web_events"].published,
+            {"source": row["source"], "batch_id": row["batch_id"], "last_on": str(row["last_on"])},
         )
 
 

@@ -150,8 +150,8 @@ def _file(folder: Path, name: str, rows: list[Row]) -> Path:
     return path
 
 
-def _land(settings: Settings, folder: Path, name: str, rows: list[Row]) -> Path:
-    return Path(landing.put(settings, "orders", _file(folder, name, rows)).location)
+def _land(settings: Settings, folder: Path, name: str, rows: list[Row], feed: str = "orders") -> Path:
+    return Path(landing.put(settings, feed, _file(folder, name, rows)).location)
 
 
 def _newest_batch(scene: Scene) -> str:
@@ -360,6 +360,39 @@ def id_conflict(scene: Scene) -> None:
     _land(scene.settings, scene.folder, "theirs", [order | {"customer_id": None} | theirs for order in orders])
     _run(scene)
     scene.values |= {"BATCH": _newest_batch(scene), "FEED": "orders"}
+
+
+@_drill
+def sessions_counted_twice(scene: Scene) -> None:
+    """The tracker's events arrive, and somebody lands the sessions of the same tracker too."""
+    moment = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    visit = {"anonymous_id": "drill-device", "source": "drill"}
+    _land(
+        scene.settings,
+        scene.folder,
+        "events",
+        [visit | {"event_id": f"drill-{n}", "occurred_at": moment, "name": "page_view"} for n in range(3)],
+        "web_events",
+    )
+    _run(scene)
+    _land(
+        scene.settings,
+        scene.folder,
+        "sessions",
+        [
+            visit
+            | {
+                "session_id": "drill-1",
+                "updated_at": moment,
+                "started_at": moment,
+                "ended_at": moment,
+                "page_views": 3,
+            }
+        ],
+        "web_sessions",
+    )
+    _run(scene)
+    scene.values |= {"BATCH": _newest_batch(scene), "FEED": "web_sessions"}
 
 
 @_drill

@@ -16,7 +16,9 @@ from customer360.errors import ConfigurationError
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 
-_FEEDS_OF = {"customer_360": tuple(FEEDS)} | {feed.fact: (feed.name,) for feed in FEEDS.values()}
+_FEEDS_OF = {"customer_360": tuple(FEEDS)} | {
+    feed.fact: tuple(one.name for one in FEEDS.values() if one.fact == feed.fact) for feed in FEEDS.values()
+}
 DAILY = ("customer_loyalty", "customer_churn")
 _EVENT_TIMES = {feed.fact: feed.event_time for feed in FEEDS.values()}
 _KEEP_DAYS = 90

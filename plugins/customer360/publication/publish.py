@@ -543,6 +543,13 @@ class _Transaction:
                 )
             )
 
+        if "is_built" in built.columns:  # it asks for the newest landed session of each source that has built ones
+            self._connection.execute(
+                sql.SQL("create index if not exists {} on {} (source, batch_id) where not is_built").format(
+                    sql.Identifier(f"{table.name}_by_landed_source"), table.target
+                )
+            )
+
     def _describe(self, table: PublishedTable, built: Layout) -> None:
         """Carry the descriptions of the models to marts, where BI tools show them."""
         present = self.published(table).comments

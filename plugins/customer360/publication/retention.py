@@ -198,8 +198,7 @@ def _keep(connection: Connection, feed: Feed, freeze_id: int) -> None:
         insert into {feed.frozen} ({", ".join(columns)})
         select {", ".join(sources)} from pg_temp.ripe
         join staging.{feed.staged} as s on s.{feed.key} = ripe.id
-        left join identity.records as i on i.record_type = '{feed.scope}' and i.record_id = ripe.id
-        where i.record_id is not null or s.is_deleted
+        {_IDENTITY_OF_AN_EVENT if feed.built_into else _IDENTITY_OF_A_RECORD.format(scope=feed.scope)}
         on conflict ({feed.key}) do update set {replaced}
         """)
     )
@@ -210,6 +209,23 @@ def _keep(connection: Connection, feed: Feed, freeze_id: int) -> None:
     )
     assert not missing, f"{missing} {feed.scope} ids are in raw and not in staging"  # noqa: S101 - nothing may be lost
 
+
+_IDENTITY_OF_A_RECORD = """
+    left join identity.records as i on i.record_type = '{scope}' and i.record_id = ripe.id
+    where i.record_id is not null or s.is_deleted
+"""
+# Identity knows the session that the event is part of. What the event itself does not show is not kept with it. A
+# deleted event, and one of a session that is left out, keeps no identifier: it identifies nobody.
+_IDENTITY_OF_AN_EVENT = """
+    left join lateral (
+        select case when s.customer_id is not null then known.customer_id_key end as customer_id_key,
+            case when s.email is not null then known.email_key end as email_key
+        from intermediate.int_sessions__built as built
+        join identity.records as known on known.record_type = 'session' and known.record_id = built.session_key
+        where built.stream_key = s.stream_key and s.occurred_at between built.started_at and built.ended_at
+        order by built.session_key limit 1
+    ) as i on true
+"""
 
 _KEYS = {f"{identifier_type}_key" for identifier_type in STRONG_TYPES}
 

@@ -163,6 +163,8 @@ def _ids(connection: Connection, feed: Feed) -> Iterator[Check]:
     Held batches and due keys are left out.
     """
     key, facts = feed.key, f"marts.{feed.fact}"
+    # Records that were built from another feed's are not landed: _built counts them.
+    landed = "not is_built" if feed.name in {one.built_into for one in FEEDS.values()} else "true"
     due = f"not in {dirty.keys(feed.scope)}"
     known = f"""
         select distinct {key} as id from raw.{feed.name} join ops.visible_batches using (batch_id) where {key} {due}
@@ -170,28 +172,77 @@ def _ids(connection: Connection, feed: Feed) -> Iterator[Check]:
         select {key} from {feed.frozen} where {key} {due}
     """
     deleted = scalar(connection, f"select count(*) from ({_deleted(feed)}) as deleted")
-    for table, wanted in (
-        (f"staging.{feed.staged}", known),
-        (facts, f"{known} except select id from ({_deleted(feed)}) as deleted"),
-    ):
+    tables = [(f"staging.{feed.staged}", known)]
+    if not feed.built_into:
+        tables.append((facts, f"{known} except select id from ({_deleted(feed)}) as deleted"))
+    for table, wanted in tables:
         without = f", without {deleted:,} that their source has deleted" if deleted and table == facts else ""
         yield _none(
             connection,
             f"each {feed.scope} of raw is in {table}{without}",
             f"""
             select coalesce('lost ' || lost.id, 'invented ' || found.{key}) as broken from ({wanted}) as lost
-            full join (select {key} from {table} where {key} {due}) as found on found.{key} = lost.id
+            full join (select {key} from {table} where {landed} and {key} {due}) as found on found.{key} = lost.id
             where lost.id is null or found.{key} is null
             """,
             counted=f"{scalar(connection, f'select count(*) from {table}'):,} ids",
             next_step="`c360 run --full-refresh` builds every table from raw anew",
         )
+    if feed.built_into:
+        yield _built(connection)
+        return
     yield _none(
         connection,
         f"each {feed.scope} is in {facts} once",
         f"select {key} as broken from {facts} group by {key} having count(*) > 1",
         counted=f"{scalar(connection, f'select count(*) from {facts} where customer_key is null'):,} belong to nobody",
         next_step="`c360 run --full-refresh`",
+    )
+
+
+def _built(connection: Connection) -> Check:
+    """Every event that its source has not deleted is in one session, and every built session in the facts or left out.
+
+    Streams that are due are not looked at.
+    """
+    due = f"not in {dirty.keys('stream')}"
+    counts = connection.execute(
+        query(f"""
+        select sum(event_count), sum(event_count) filter (where left_out_as is not null),
+            count(*) filter (where left_out_as is null), count(*) filter (where left_out_as is not null)
+        from intermediate.int_sessions__built where stream_key {due}
+        """)
+    ).fetchone()
+    in_sessions, left_out_events, visits, left_out = (int(count or 0) for count in counts or (0, 0, 0, 0))
+    return _none(
+        connection,
+        "each event is in a session, and each session that was built in marts.fct_sessions or left out",
+        f"""
+        with streams as (
+            select stream_key, sum(event_count) as events from (
+                select stream_key, 1 as event_count
+                from staging.stg_web_events where not is_deleted and stream_key {due}
+                union all
+                select stream_key, -event_count from intermediate.int_sessions__built where stream_key {due}
+            ) as counted group by stream_key
+        )
+        select 'events of stream ' || stream_key as broken from streams where events <> 0
+        union all
+        select coalesce('lost ' || built.session_key, 'invented ' || fact.session_key)
+        from (
+            select session_key from intermediate.int_sessions__built as built
+            where left_out_as is null and stream_key {due} and session_key not in {dirty.keys("session")}
+        ) as built
+        full join (
+            select session_key from marts.fct_sessions where is_built and session_key not in {dirty.keys("session")}
+        ) as fact using (session_key)
+        where (built.session_key is null or fact.session_key is null) and not exists (
+            select from staging.stg_web_sessions as landed
+            where landed.session_key = built.session_key and not landed.is_built)
+        """,
+        counted=f"{in_sessions:,} events in {visits + left_out:,} sessions, of which {left_out_events:,} in "
+        f"{left_out:,} that are left out",
+        next_step="`c360 run --full-refresh` builds every session from its events anew",
     )
 
 

@@ -20,7 +20,7 @@ once, by a source of its own (`c360 source new`) or before it lands.
   rename it in, or write `<name>.part` and rename: dot-files and `.part` are never read. `c360 land FEED FILE…` does that.
 - Formats: JSON Lines (`.jsonl`), CSV with a header (`.csv`; comma, semicolon or tab; `items` and `refunds` hold JSON text), each also gzipped
   (`.gz`), and Parquet (`.parquet`). Text is UTF-8. The same records mean the same in every format.
-- A record is one **version** of one order, session or ticket: whenever it changes it is sent again, whole. The greatest `updated_at` wins,
+- A record is one **version** of one order, session, ticket or event: whenever it changes it is sent again, whole. The greatest `updated_at` wins,
   whatever the order of arrival.
 - Times say their offset: ISO 8601 in any of its forms (`2026-11-20T10:00:00Z`, `2026-11-20 10:00 -0500`, `20261120T100000Z`), RFC 2822
   (`Fri, 20 Nov 2026 10:00:00 GMT`). What is finer than a microsecond is cut off. A time without an offset is not read: we do not guess zones.
@@ -39,7 +39,7 @@ once, by a source of its own (`c360 source new`) or before it lands.
 - `deleted: true` withdraws a record (a test order, a deleted ticket). It is a version like any other: the newest one decides, and a later
   version without it brings the record back.
 - What never changes tells two records under one id apart: a version that changes an order's `ordered_at` and its customer, a session's
-  `started_at` and its device, or a ticket's `created_at` and its requester marks the record with `has_id_conflict`, and on-call is alerted.
+  `started_at` and its device, an event's `occurred_at` and its device, or a ticket's `created_at` and its requester marks the record with `has_id_conflict`, and on-call is alerted.
 - In `contact_preferences`, `stated_at` defaults to the record's `updated_at`.
 - Choices are compared without regard to case. `UK` is read as `GB`.
 - Unknown fields are kept, counted and reported once. A missing required column refuses the whole file.
@@ -63,6 +63,23 @@ once, by a source of its own (`c360 source new`) or before it lands.
   (rounding): a warning, and no more is taken back than was charged.
 - Gift cards and store credit can make `total_amount` smaller than tax and shipping together: net revenue is 0 then, marked by
   `fct_orders.is_net_floored`, and the batch has a warning with the count.
+
+## Sessions or events
+
+A tracker lands its sessions (web_sessions) or its events (web_events), not both: its visits would count twice, and on-call is alerted. Of
+events the product builds the sessions ([decision 32](decisions/0032-events-become-sessions.md)).
+
+- A session is what has one `session_id`. Events without one make sessions by device (`anonymous_id`): `C360_SESSION_SILENCE_MINUTES` without an
+  event begin the next session, and so does an event of another campaign than the last one named (`C360_SESSION_CAMPAIGN_CUT`). Such a session is called `event:`
+  and the id of its first event.
+- The order of arrival does not matter: a late event restates its session, joins two, or cuts one in two.
+- Counted are the events named `page_view` (or `screen_view`), `product_view`, `search`, `add_to_cart` and `checkout_started`, in any case. Other names are
+  welcome: they lengthen the session.
+- A campaign is read from `utm_source`, `utm_medium` and `utm_campaign` of the event, else of `page_url`. Then the addresses lose their query, fragment and
+  log-in, since these may be personal.
+- A session with an event that is marked `is_bot` or `is_internal`, of a browser that names itself as a program (`user_agent`), of a page or mail domain in
+  `C360_INTERNAL_TRAFFIC`, of more than `C360_BOT_SESSION_EVENTS` events or of more than 24 hours is left out of `fct_sessions` and counted in
+  `fct_daily_web_traffic`.
 """
 
 # Said by the field table already.
@@ -114,6 +131,8 @@ def _row(field: Field) -> str:
         values = f"at most {field.max_length} characters"
     if field.limits is not None:
         values = _limits(field, field.limits)
+    if field.default_from:
+        values += f"; default: `{field.default_from}`"
     personal = " (personal: masked wherever it is shown)" if field.is_personal else ""
     return f"| `{field.name}` | {field.kind} | {'yes' if field.required else 'no'} | {values}{personal} |"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from customer360 import warehouse
-from customer360.contract.feeds import FEEDS
+from customer360.contract.feeds import FEEDS, RECORD_FEEDS
 from customer360.settings import Settings
 from customer360.warehouse.side_products import aside
 
@@ -28,7 +28,7 @@ _IDENTITY_READS = (*(f"raw.{feed}" for feed in FEEDS), "state.customer_key_map")
 _IDENTITY_WRITES = (
     "identity.customers",
     "identity.identifiers",
-    *(f"identity.{feed.scope}_customers" for feed in FEEDS.values()),
+    *(f"identity.{feed.scope}_customers" for feed in RECORD_FEEDS.values()),
 )
 
 
