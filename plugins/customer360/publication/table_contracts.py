@@ -34,6 +34,7 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
     "service_recovery_plan": _OF_CUSTOMERS,
     "ticket_service_levels": _OF_CUSTOMERS,
     "customer_contacts": _OF_CUSTOMERS,
+    "contact_preferences": _OF_CUSTOMERS,
 }
 """Published table → its column → the table of marts whose key of the same name the column holds."""
 
