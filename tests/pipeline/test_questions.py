@@ -55,7 +55,7 @@ def make_orders(today: date) -> list[dict[str, Any]]:
             if day < 20:
                 break
             skus = chance.choice(list(ARTICLES), size=int(chance.integers(1, 3)), replace=False)
-            items = [
+            items: list[dict[str, Any]] = [
                 {"sku": str(sku), "category": ARTICLES[sku][0], "brand": "own", "quantity": int(chance.integers(1, 4)),
                  "unit_price": ARTICLES[sku][1]}
                 for sku in skus
@@ -181,7 +181,7 @@ def come_back(shop: Landed) -> None:
 
 
 def refunds_by_article(shop: Landed) -> None:
-    expected = {sku: [0, 0, Decimal(0)] for sku in ARTICLES}
+    expected: dict[str, list[Any]] = {sku: [0, 0, Decimal(0)] for sku in ARTICLES}
     for order in shop.orders[shop.orders["valid"]].to_dict("records"):
         items = order["items"]
         for item in items:

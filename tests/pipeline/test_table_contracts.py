@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from customer360 import warehouse
@@ -30,7 +28,7 @@ NULLABLE = """
 
 
 @pytest.fixture
-def refreshed(shop: Settings) -> Iterator[Settings]:
+def refreshed(shop: Settings) -> Settings:
     """The shop with its daily tables."""
     refresh_daily(shop, trigger="test")
     return shop

@@ -487,7 +487,8 @@ def valuable_customers_at_risk(connection: Connection) -> Picture:
         """,
     )
     table = "marts.customer_loyalty where is_high_past_value_at_risk"
-    return _listed(valuable_customers_at_risk, listed, "customers", table)
+    what = "customers who brought much are late or probably leaving"
+    return _listed(valuable_customers_at_risk, listed, what, table)
 
 
 def open_warnings(connection: Connection) -> Picture:
