@@ -501,7 +501,9 @@ def open_warnings(connection: Connection) -> Picture:
         order by array_position(array['critical', 'high', 'medium'], severity), due_on, customer_key
         """,
     )
-    return _listed(open_warnings, listed, "warnings", "marts.customer_alerts where closed_on is null")
+    return _listed(
+        open_warnings, listed, "open warnings, the gravest first", "marts.customer_alerts where closed_on is null"
+    )
 
 
 def waiting_for_a_rate(connection: Connection) -> Picture:
