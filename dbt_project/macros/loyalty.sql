@@ -43,6 +43,23 @@
     end
 {%- endmacro %}
 
+{# Business hours within which a ticket of this priority is to have its `kind`: first_response or resolution. #}
+{% macro service_hours(kind, priority) -%}
+    case {{ priority }}
+        {%- for level in ['low', 'high', 'urgent'] %}
+        when '{{ level }}' then {{ parameter('service_' ~ kind ~ '_' ~ level ~ '_business_hours') }}
+        {%- endfor %}
+        else {{ parameter('service_' ~ kind ~ '_normal_business_hours') }}
+    end
+{%- endmacro %}
+
+{# Seconds that support was open up to a time; `day` is the row of int_business_days__counted of the time's date. #}
+{% macro open_seconds(day, time) -%}
+    ({{ day }}.open_seconds_before + least(
+        greatest(extract(epoch from {{ time }} - {{ day }}.opens_at), 0), {{ day }}.open_seconds
+    ))
+{%- endmacro %}
+
 {# The first moment after as_of_on, in business time. #}
 {% macro end_of_day() -%}
     (({{ as_of_on() }} + 1)::timestamp at time zone '{{ var("business_timezone") }}')

@@ -38,6 +38,18 @@ def suite(*, whole: bool) -> ExpectationSuite:
             ),
             no_row(
                 f"""
+                select orders.order_key as key, max(orders.batch_id) as batch_id
+                from (select * from candidate.fct_orders where {among} and refunded_amount <> 0 offset 0) as orders
+                inner join {{batch}} as items using (order_key)
+                group by orders.order_key
+                having max(orders.refunded_amount) <> sum(items.refunded_amount)
+                    or max(orders.refunded_net_amount) <> sum(items.refunded_net_amount)
+                """,
+                description="the lines' refunds add up to those of their order",
+                notes="A refund rate by article would differ from that of the shop.",
+            ),
+            no_row(
+                f"""
                 select order_key as key, batch_id from {{batch}} as built where {among} and (
                     quantity <= 0 or returned_quantity < 0 or returned_quantity > quantity
                     or kept_quantity < 0 or kept_quantity > quantity or kept_amount < 0)

@@ -118,7 +118,8 @@ def test_without_a_fit_there_is_the_hiatus_and_no_probability(
     assert set(active["model_status"]) == {"not_scored"}
     assert set(active["model_status_reason"]) == {"never_fitted"}
     assert unfitted["churn_probability"].isna().all()
-    assert unfitted["is_late_vs_own_cadence"].notna().all()
+    assert unfitted["is_late_vs_expected_gap"].notna().all()
+    assert (unfitted["is_late_vs_own_cadence"].notna() == (unfitted["purchase_day_count"] >= 2)).all()
 
 
 def test_sql_gives_the_scores_that_python_gives_from_the_same_stored_rows(shop: Settings) -> None:
@@ -227,7 +228,13 @@ def test_statuses_bands_and_lateness_say_what_they_rest_on(shop: Settings) -> No
     assert by_band.loc["medium", "max"] < 0.8 <= by_band.loc["high", "min"]
     expected = churn["recency_days"].astype(float) > 2 * churn["expected_gap_days"].astype(float)
     near = np.isclose(churn["recency_days"].astype(float), 2 * churn["expected_gap_days"].astype(float), atol=0.02)
-    assert (churn["is_late_vs_own_cadence"][~near] == expected[~near]).all()
+    assert (churn["is_late_vs_expected_gap"][~near] == expected[~near]).all()
+    # One order shows no rhythm of its own: late by the population's median is no lateness against the own cadence.
+    returned = churn["purchase_day_count"] >= 2
+    assert (churn["is_late_vs_own_cadence"][~near & returned] == expected[~near & returned]).all()
+    assert not returned.all()
+    assert churn.loc[~returned, "is_late_vs_own_cadence"].isna().all()
+    assert churn.loc[~returned, "is_late_vs_expected_gap"].any()
 
 
 def test_the_version_and_its_evaluation_are_published(shop: Settings) -> None:

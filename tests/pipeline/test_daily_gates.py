@@ -86,6 +86,12 @@ BREAKAGES = {
     " values (1, 'x', 'call', 'email', now() + interval '9 days', 11, 11, 100)",
     ("service_recovery_plan", "not over yet"): f"{WHOLE_PLAN} select min(customer_key), 'x', 'call', 'email',"
     " max(as_of_on), 1, 2, 100 from candidate.customer_loyalty",
+    ("ticket_service_levels", "one row per"): "insert into candidate.ticket_service_levels"
+    " select * from candidate.ticket_service_levels limit 1",
+    ("ticket_service_levels", "are there"): "update candidate.ticket_service_levels set resolution_outcome = null",
+    ("ticket_service_levels", "from the hours and their limit"): "update candidate.ticket_service_levels"
+    " set resolution_outcome = 'met', resolution_business_hours = resolution_limit_hours + 1",
+    ("ticket_service_levels", "and no other"): "delete from candidate.ticket_service_levels where ticket_key = 't1'",
     ("customer_alert_precision", "one row per"): "update candidate.customer_alert_precision set rule = 'low_csat'",
     ("customer_alert_precision", "in its interval"): "update candidate.customer_alert_precision"
     " set came_true_count = decided_alert_count + 1",

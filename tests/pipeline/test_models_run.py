@@ -50,6 +50,9 @@ def test_the_models_own_tests_pass_and_see_what_is_broken(settings: Settings) ->
         "assert_daily_revenue_adds_up_to_orders": "delete from candidate.fct_daily_revenue where refund_count > 0",
         "assert_points_ledger_explains_every_balance": f"{loyal} (customer_key, points_balance) values (1, 7)",
         "assert_lifecycle_stages_are_exhaustive_and_exclusive": f"{loyal} (customer_key) values (2)",
+        "assert_figures_of_a_customer_agree": "update candidate.customer_360 set product_view_to_cart_rate = 2;"
+        " insert into candidate.customer_loyalty (customer_key) select customer_key from candidate.customer_360;"
+        " insert into candidate.customer_churn (customer_key) select customer_key from candidate.customer_360",
         "assert_tiers_are_monotone_in_points": f"{loyal} (tier, points_365d) values ('base', 9), ('gold', 8)",
         "assert_loyalty_sums_over_customers_are_totals": f"{loyal} (order_count, as_of_on) values (99, now())",
     }

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.builds
 
 PICTURES = (
     "revenue_and_refunds", "cohort_retention", "value_concentration", "rfm_map", "lifecycle_flow", "tier_movement",
-    "satisfaction_against_churn", "complaint_recovery", "churn_calibration", "vips_at_risk", "open_warnings",
-    "waiting_for_a_rate", "data_quality_and_freshness",
+    "satisfaction_against_churn", "complaint_recovery", "churn_calibration", "valuable_customers_at_risk",
+    "open_warnings", "waiting_for_a_rate", "data_quality_and_freshness",
 )  # fmt: skip
 HOSTILE = "</script><script>document.title='taken over'</script>"
 TEA = {"sku": "t", "category": HOSTILE, "brand": "A", "quantity": 1, "unit_price": "50.00", "unit_cost": "20.00"}
@@ -67,10 +67,12 @@ def test_the_report_shows_every_picture_and_loads_nothing(shop: Settings, tmp_pa
     shown = sections(html)
     assert tuple(shown) == PICTURES
     drawn = {name for name, section in shown.items() if "Plotly.newPlot" in section}
-    lists = {"vips_at_risk", "open_warnings", "waiting_for_a_rate"}
+    lists = {"valuable_customers_at_risk", "open_warnings", "waiting_for_a_rate"}
     assert drawn >= set(PICTURES) - {"churn_calibration", "satisfaction_against_churn"} - lists
     assert "No churn model has been judged yet" in shown["churn_calibration"]
     assert all(re.search(r'<p class="answer">[^<]{20,}', section) for section in shown.values())
+    assert '<a href="#valuable_customers_at_risk">' in html, "the number leads to its list"
+    assert "value of last active year" in shown["valuable_customers_at_risk"]
     assert "default-src 'none'" in html
     assert not re.search(r"<(script|link|img|iframe)[^>]*\s(src|href)=", html)
 

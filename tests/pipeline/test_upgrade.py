@@ -68,6 +68,8 @@ _ONE_ORDER = "PAD1 and PAD1 with blanks are one order: 10.00 less on the day, on
 _COMPARED = f"{_ONE_ORDER}; this figure compares customers with one another"
 _SESSION = "a session belongs to the customer of the order placed in it, whoever it shows"
 _CHURN = "reasons below 0.1 log-odds are not shown any more"
+_NEW_RULE = "who brought much and is leaving, and is no VIP, is warned of by a rule of its own"
+_NO_CADENCE = "one purchase day shows no cadence of its own: is_late_vs_expected_gap judges by the median of all"
 OTHERWISE: tuple[Otherwise, ...] = (
     Otherwise("marts.fct_orders", _ONE_ORDER, lambda row: row["order_id"] != row["order_id"].strip()),
     Otherwise("marts.deleted_keys", _ONE_ORDER, lambda row: row["table_name"] == "marts.fct_orders"),
@@ -96,6 +98,16 @@ OTHERWISE: tuple[Otherwise, ...] = (
     Otherwise("state.population_statistics", _COMPARED, columns=("value",)),
     Otherwise("marts.customer_churn", _ONE_ORDER, _is_padded_customer),
     Otherwise("marts.customer_churn_history", _ONE_ORDER, _is_padded_customer),
+    *(
+        Otherwise(table, _NO_CADENCE, lambda row: row["purchase_day_count"] < 2, ("is_late_vs_own_cadence",))
+        for table in ("marts.customer_360", "marts.customer_churn")
+    ),
+    Otherwise("marts.customer_churn_history", _NO_CADENCE, lambda row: row["is_late_vs_own_cadence"] is None),
+    *(
+        Otherwise(f"marts.{table}", _NEW_RULE, lambda row: row["rule"] == "high_past_value_at_risk")
+        for table in ("customer_alerts", "customer_alert_precision")
+    ),
+    Otherwise("marts.service_recovery_plan", _NEW_RULE, lambda row: row["likely_failure"] == "drifting_away"),
     Otherwise(
         "marts.customer_churn", _CHURN,
         columns=tuple(f"reason_{place}_{what}" for place in (1, 2, 3) for what in ("code", "contribution")),

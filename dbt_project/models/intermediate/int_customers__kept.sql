@@ -22,10 +22,25 @@ with summed as (
     where customer_key is not null and is_valid
         {{- only_dirty('customer', 'customer_key') }}
     group by grouping sets ((customer_key, category), (customer_key, brand), (customer_key))
+),
+
+first_orders as (
+    select distinct on (customer_key) customer_key, order_key
+    from {{ ref('fct_orders') }}
+    where customer_key is not null and is_valid
+        {{- only_dirty('customer', 'customer_key') }}
+    order by customer_key, ordered_at, order_key
+),
+
+first_items as (
+    select distinct on (items.customer_key) items.customer_key, items.category as first_order_category, items.sku as first_order_sku
+    from first_orders
+    inner join {{ ref('fct_order_items') }} as items using (order_key)
+    order by items.customer_key, items.line_amount desc nulls last, items.line_number
 )
 
 select
-    customer_key,
+    summed.customer_key,
     max(item_quantity) filter (where level = {{ per_customer }}) as item_quantity,
     max(returned_quantity) filter (where level = {{ per_customer }}) as returned_quantity,
     max(kept_quantity) filter (where level = {{ per_customer }}) as kept_quantity,
@@ -36,8 +51,10 @@ select
     {%- for what, level in [('category', per_category), ('brand', per_brand)] %}
     (array_agg({{ what }} order by kept_amount desc nulls last, kept_quantity desc, {{ what }}) filter (
         where level = {{ level }} and {{ what }} is not null and kept_quantity > 0
-    ))[1] as favourite_{{ what }}
-    {{- ',' if not loop.last }}
+    ))[1] as favourite_{{ what }},
     {%- endfor %}
+    max(first_items.first_order_category) as first_order_category,
+    max(first_items.first_order_sku) as first_order_sku
 from summed
-group by customer_key
+left join first_items using (customer_key)
+group by summed.customer_key

@@ -19,7 +19,9 @@ select
     count(*) filter (where product_views > 0) as product_view_session_count,
     count(*) filter (where add_to_carts > 0) as cart_session_count,
     count(*) filter (where checkouts_started > 0) as checkout_session_count,
-    count(*) filter (where order_id is not null) as order_session_count
+    count(*) filter (where order_id is not null) as order_session_count,
+    count(*) filter (where product_views > 0 and add_to_carts > 0) as product_view_cart_session_count,
+    count(*) filter (where add_to_carts > 0 and order_id is not null) as cart_order_session_count
 from {{ ref('fct_sessions') }}
 where customer_key is not null
     {{- only_dirty('customer', 'customer_key') }}

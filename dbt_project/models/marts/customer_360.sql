@@ -57,6 +57,8 @@ select
     coalesce(kept.brand_count, 0) as brand_count,
     kept.favourite_category,
     kept.favourite_brand,
+    kept.first_order_category,
+    kept.first_order_sku,
 
     coalesce(visited.session_count, 0) as session_count,
     visited.first_session_at,
@@ -75,6 +77,11 @@ select
     coalesce(visited.order_session_count, 0) as order_session_count,
     round(visited.cart_session_count::numeric / nullif(visited.product_view_session_count, 0), 4) as view_to_cart_rate,
     round(visited.order_session_count::numeric / nullif(visited.cart_session_count, 0), 4) as cart_to_order_rate,
+    coalesce(visited.product_view_cart_session_count, 0) as product_view_cart_session_count,
+    coalesce(visited.cart_order_session_count, 0) as cart_order_session_count,
+    round(visited.product_view_cart_session_count::numeric / nullif(visited.product_view_session_count, 0), 4)
+        as product_view_to_cart_rate,
+    round(visited.cart_order_session_count::numeric / nullif(visited.cart_session_count, 0), 4) as cart_to_purchase_rate,
 
     coalesce(supported.ticket_count, 0) as ticket_count,
     coalesce(supported.open_ticket_count, 0) as open_ticket_count,
@@ -113,6 +120,7 @@ select
     churn.model_status as churn_model_status,
     churn.churn_probability,
     churn.is_late_vs_own_cadence,
+    churn.is_late_vs_expected_gap,
     windowed.as_of_on
 from customers
 left join {{ ref('int_customers__ordered') }} as ordered using (customer_key)

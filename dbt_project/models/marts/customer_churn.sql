@@ -106,7 +106,8 @@ select
         when churn_probability >= medium_from then 'medium'
         when churn_probability is not null then 'low'
     end as churn_band,
-    recency_days > 2 * expected_gap_days as is_late_vs_own_cadence,
+    case when purchase_day_count >= 2 then recency_days > 2 * expected_gap_days end as is_late_vs_own_cadence,
+    recency_days > 2 * expected_gap_days as is_late_vs_expected_gap,
     coalesce(purchase_day_count, 0) as purchase_day_count,
     recency_days,
     round(expected_gap_days::numeric, 2) as expected_gap_days,

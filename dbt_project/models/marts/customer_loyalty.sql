@@ -26,9 +26,12 @@ select
     shares.primary_category_amount,
 
     quadrants.loyalty_segment,
+    quadrants.comparison_category,
     quadrants.loyalty_quadrant,
+    quadrants.current_loyalty_quadrant,
 
     ranks.value_amount_365d,
+    ranks.value_basis,
     ranks.net_amount_365d,
     ranks.margin_amount_365d,
     ranks.margin_coverage,
@@ -53,6 +56,8 @@ select
     delivered.cost_energy,
     delivered.cost_physical,
     delivered.delivered_value_percentile,
+    delivered.delivered_value_per_spend,
+    delivered.delivered_value_per_spend_percentile,
     delivered.delivered_value_coverage,
 
     stages.lifecycle_stage,
@@ -77,11 +82,16 @@ select
     scores.f_score,
     scores.m_score,
     scores.rfm_segment,
+    scores.current_rfm_segment,
 
     vips.expected_value_365_amount,
     vips.is_vip,
     vips.vip_since_on,
     vips.is_vip_at_risk,
+    vips.past_value_amount,
+    vips.value_at_risk_amount,
+    vips.has_high_past_value,
+    vips.is_high_past_value_at_risk,
 
     switching.switching_cost_index,
     coalesce(switching.component_count, 0) as component_count,
@@ -116,6 +126,7 @@ select
 
     nexts.next_order_from_on,
     nexts.next_order_to_on,
+    nexts.is_next_order_overdue,
     nexts.next_category,
 
     coalesce(points.points_balance, 0) as points_balance,

@@ -9,7 +9,7 @@
 
 with orders as (
     select
-        order_key, source, order_id, currency, total_amount, tax_amount, shipping_amount, refunds, batch_id,
+        order_key, source, order_id, currency, total_amount, tax_amount, shipping_amount, refunds, items, batch_id,
         {{ business_date('ordered_at') }} as ordered_on
     from {{ ref('stg_orders') }}
     where refunds is not null
@@ -32,6 +32,8 @@ refunds as (
         (listed.refund ->> 'refunded_at')::timestamptz as refunded_at,
         (listed.refund ->> 'amount')::numeric as amount,
         listed.refund ->> 'reason' as reason,
+        listed.refund ->> 'sku' as named_sku,
+        case when jsonb_array_length(orders.items) = 1 then orders.items -> 0 ->> 'sku' end as only_sku,
         -- The share of a refund that is net revenue: tax and shipping come back in proportion.
         coalesce({{ net_basis('total_amount', 'tax_amount', 'shipping_amount') }} / nullif(total_amount, 0), 0)
             as net_share,
@@ -99,6 +101,8 @@ select
     least(refunds.limited_net_amount, refunds.limited_amount) as net_amount,
     refunds.amount as original_amount,
     refunds.reason,
+    coalesce(refunds.named_sku, refunds.only_sku) as sku,
+    case when refunds.named_sku is not null then 'refund' when refunds.only_sku is not null then 'only_line' end as sku_source,
     refunds.batch_id
 from limited as refunds
 left join {{ source('identity', 'order_customers') }} as order_customers using (order_key)

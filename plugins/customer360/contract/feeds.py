@@ -280,7 +280,13 @@ _ITEM = (
     _number("discount_amount", PIECE_PRICE),
     _number("returned_quantity", RETURNED),
 )
-_REFUND = (_text("refund_id", is_id=True), _time("refunded_at"), _money("amount", required=True), _text("reason"))
+_REFUND = (
+    _text("refund_id", is_id=True),
+    _time("refunded_at"),
+    _money("amount", required=True),
+    _text("reason"),
+    _text("sku", is_id=True),
+)
 _PREFERENCE = (
     _text("channel", required=True, choices=("email", "sms", "phone", "post")),
     Field("allowed", "boolean"),

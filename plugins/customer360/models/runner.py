@@ -677,23 +677,40 @@ def _published_tables(connection: Connection) -> list[str]:
 
 
 def _create_missing_daily_tables(connection: Connection, manifest: Manifest) -> None:
-    """Create the daily tables that do not exist yet, empty: the live models read them from the first run on."""
+    """Create the daily tables that do not exist yet, and the columns that an older version's tables lack, empty.
+
+    The live models read them from the first run on; the next daily pass makes them whole.
+    """
     daily = [
         node
         for node in manifest.nodes.values()
         if node.resource_type == "model" and "daily" in node.tags and "live" not in node.tags
     ]
     names = [f"{node.schema}.{node.name}" for node in daily]
-    there: dict[str, bool] = dict(
-        connection.execute("select n, to_regclass(n) is not null from unnest(%s::text[]) as n", [names]).fetchall()
+    there: dict[str, list[str]] = dict(
+        connection.execute(
+            """
+            select n, array_agg(a.attname::text) from unnest(%s::text[]) as n
+            join pg_attribute as a on a.attrelid = to_regclass(n) and a.attnum > 0 and not a.attisdropped
+            group by n
+            """,
+            [names],
+        ).fetchall()
     )
     for node, name in zip(daily, names, strict=True):
-        if there[name]:
-            continue
-        columns = sql.SQL(", ").join(
+        present = there.get(name, [])
+        missing = [
             sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(warehouse.query(spec.data_type or "text")))
             for column, spec in node.columns.items()
-        )
+            if column not in present
+        ]
+        if present:
+            for column in missing:
+                connection.execute(
+                    sql.SQL("alter table {} add column {}").format(sql.Identifier(node.schema, node.name), column)
+                )
+            continue
+        columns = sql.SQL(", ").join(missing)
         connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(node.schema)))
         connection.execute(
             sql.SQL("create table {}.{} ({})").format(sql.Identifier(node.schema), sql.Identifier(node.name), columns)

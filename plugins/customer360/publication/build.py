@@ -322,6 +322,7 @@ def published_tables(settings: Settings, *, schema_prefix: str = "") -> list[Pub
     """The tables that BI reads, as the models declare them; with a prefix, as a copy has them."""
     from customer360.models import runner
 
+    read = runner.tables_read(settings)
     return [
         PublishedTable(
             name=table.name,
@@ -332,10 +333,16 @@ def published_tables(settings: Settings, *, schema_prefix: str = "") -> list[Pub
             is_daily="daily" in table.tags,
             schema=table.publish_to,
             source_schema=table.schema,
+            feeds=_feeds_of(read[f"{table.publish_to}.{table.name}"]),
         )
         for table in runner.model_tables(settings, schema_prefix=schema_prefix)
         if table.publish_to
     ]
+
+
+def _feeds_of(read: frozenset[str]) -> tuple[str, ...]:
+    """The feeds behind the sources that a table reads; what reads identity or journals alone is made from all."""
+    return tuple(feed for feed in FEEDS if f"raw.{feed}" in read) or tuple(FEEDS)
 
 
 def stepping(progress: Progress) -> Callable[[ModelResult], None]:

@@ -18,11 +18,12 @@ import psycopg
 from psycopg import sql
 
 from customer360 import warehouse
+from customer360.contract.feeds import FEEDS
 from customer360.errors import Customer360Error
 from customer360.front_door import ledger
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
-from customer360.publication import control_totals, published_layout, restatements
+from customer360.publication import control_totals, data_status, published_layout, restatements, table_contracts
 from customer360.settings import Settings
 from customer360.warehouse import Connection, dirty, query
 from customer360.warehouse.run_log import RunFencedError
@@ -64,6 +65,8 @@ class PublishedTable:
     is_daily: bool = False
     schema: str = "marts"
     source_schema: str = "candidate"
+    feeds: tuple[str, ...] = tuple(FEEDS)
+    """The feeds whose records it is made from; by default all."""
     open_rows: str | None = None
     """Of a journal, numbered by its key: which of its rows may still change. None: the table is no journal."""
 
@@ -169,6 +172,9 @@ def publish(
             progress.step(table.name)
             reach("publish.writing")
         published_layout.record(connection, transaction.rebuilt())
+        if kind != "live":
+            table_contracts.declare(connection, transaction.rebuilt())
+        data_status.record(connection, transaction.standings(), publication_id=publication_id, as_of_on=as_of_on)
         batch_ids = () if kind == "daily" else _end_of_the_work(connection, publication_id, run_id, fingerprint, rates)
         changed = {str(table): change for table, change in transaction.changes.items() if change}
         connection.execute(
@@ -276,6 +282,23 @@ class _Transaction:
         """Schema and name of the tables that have candidate's columns now."""
         return [(table.schema, table.name) for table in self.changes if table not in self._only_vanished]
 
+    def standings(self) -> list[data_status.Standing]:
+        """What this transaction knows of each table that it compared."""
+        return [
+            data_status.Standing(
+                schema=table.schema,
+                name=table.name,
+                feeds=table.feeds,
+                is_daily=table.is_daily,
+                was_compared=table not in self._only_vanished,
+                is_whole=self._kind != "live" and table not in self._only_vanished,
+                added=change.added,
+                removed=change.removed,
+                has_changed=bool(change),
+            )
+            for table, change in self.changes.items()
+        ]
+
     def published(self, table: PublishedTable) -> Layout:
         """The present layout of the table in marts; without columns if it does not exist yet."""
         return self._layouts.get((table.schema, table.name), Layout())
@@ -309,7 +332,8 @@ class _Transaction:
             raise LayoutError(
                 f"The key of {table} is ({', '.join(published.primary_key)}); its model now says "
                 f"({', '.join(table.primary_key)}).",
-                f"Announce it to the table's readers, then as role publisher: drop table {table}; and `c360 run`.",
+                f"Announce it to the table's readers, then as role publisher: drop table {table} cascade; "
+                "and `c360 run`.",
             )
         key = _names(table.primary_key)
         others = [column for column in built.columns if column not in table.primary_key]

@@ -66,7 +66,7 @@ def report(pictures: list[Picture], state: Row, currency: str, customers_at: str
         Tile("orders", number(state["order_count"]), "revenue_and_refunds"),
         Tile("net revenue", money(state["net_amount"], currency), "revenue_and_refunds"),
         Tile("bought twice in 365 days", percent(state["repeat_share"], 1), "cohort_retention"),
-        Tile("VIPs at risk", number(state["vip_at_risk_count"]), "vips_at_risk"),
+        Tile("valuable customers at risk", number(state["valuable_at_risk_count"]), "valuable_customers_at_risk"),
         Tile("open warnings", number(state["open_alert_count"]), "open_warnings"),
     ]
     if state.get("waiting_currency_count"):
@@ -112,7 +112,7 @@ def _standing(story: CustomerStory, currency: str) -> list[Tile]:
             Tile("lifecycle stage", str(loyalty["lifecycle_stage"])),
             Tile("tier", str(loyalty["tier"])),
             Tile("points", number(loyalty["points_balance"])),
-            Tile("RFM segment", str(loyalty["rfm_segment"] or "–").replace("_", " ")),
+            Tile("RFM segment", str(loyalty["current_rfm_segment"] or "–").replace("_", " ")),
             Tile("loyalty score", number(loyalty["loyalty_score"], 2)),
         ]
     return tiles
@@ -123,7 +123,8 @@ def _sentence(story: CustomerStory) -> str:
     said = f"{number(figures['session_count'])} visits, {number(figures['ticket_count'])} tickets."
     if loyalty:
         said += f" Daily figures of {loyalty['as_of_on']}: rung {loyalty['ladder_rung']}, "
-        said += f"loyalty {str(loyalty['loyalty_quadrant']).replace('_', ' ')}, stage {loyalty['lifecycle_stage']}"
+        quadrant = str(loyalty["current_loyalty_quadrant"] or "not known").replace("_", " ")
+        said += f"loyalty {quadrant}, stage {loyalty['lifecycle_stage']}"
         said += f" since {loyalty['stage_since_on']}."
     return said
 

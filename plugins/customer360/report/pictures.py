@@ -57,7 +57,7 @@ def state_of_the_shop(connection: Connection) -> Row:
     Figures of daily tables are null until those are published. Orders and money are the whole shop's, from the table
     that the revenue picture shows; ``unattributed_…`` is the part of them that belongs to no known customer.
     """
-    state: Row = {"repeat_share": None, "vip_at_risk_count": None, "open_alert_count": None}
+    state: Row = {"repeat_share": None, "valuable_at_risk_count": None, "open_alert_count": None}
     if exists(connection, "marts.unconverted_totals"):
         waiting = "select count(distinct currency) as waiting_currency_count from marts.unconverted_totals"
         state |= read(connection, waiting)[0]
@@ -67,7 +67,7 @@ def state_of_the_shop(connection: Connection) -> Row:
             """
             select (count(*) filter (where is_repeat_buyer))::numeric
                     / nullif(count(*) filter (where purchase_day_count_365d > 0), 0) as repeat_share,
-                case when count(is_vip_at_risk) > 0 then count(*) filter (where is_vip_at_risk) end as vip_at_risk_count
+                count(*) filter (where is_high_past_value_at_risk) as valuable_at_risk_count
             from marts.customer_loyalty
             """,
         )[0]
@@ -472,21 +472,23 @@ def data_quality_and_freshness(connection: Connection) -> Picture:
     )
 
 
-def vips_at_risk(connection: Connection) -> Picture:
-    """Who is valuable and about to leave: VIPs at risk"""
+def valuable_customers_at_risk(connection: Connection) -> Picture:
+    """Who brought much and is about to leave: valuable customers at risk"""
     listed = read(
         connection,
         """
-        select customer.customer_key, loyalty.value_amount_365d as value_of_365_days,
-            churn.churn_probability as likely_to_leave, customer.last_order_on
+        select loyalty.customer_key, loyalty.past_value_amount as value_of_last_active_year,
+            loyalty.value_at_risk_amount as value_of_it_at_risk, churn.churn_probability as likely_to_leave,
+            loyalty.recency_days as days_since_last_order, round(loyalty.expected_gap_days, 1) as expected_gap_in_days
         from marts.customer_loyalty as loyalty
-        inner join marts.customer_360 as customer using (customer_key)
         left join marts.customer_churn as churn using (customer_key)
-        where loyalty.is_vip_at_risk
-        order by loyalty.value_amount_365d * churn.churn_probability desc nulls last, customer.customer_key
+        where loyalty.is_high_past_value_at_risk
+        order by loyalty.value_at_risk_amount desc nulls last, loyalty.past_value_amount desc, loyalty.customer_key
         """,
     )
-    return _listed(vips_at_risk, listed, "customers", "marts.customer_loyalty where is_vip_at_risk")
+    table = "marts.customer_loyalty where is_high_past_value_at_risk"
+    what = "customers who brought much are late or probably leaving"
+    return _listed(valuable_customers_at_risk, listed, what, table)
 
 
 def open_warnings(connection: Connection) -> Picture:
@@ -499,7 +501,9 @@ def open_warnings(connection: Connection) -> Picture:
         order by array_position(array['critical', 'high', 'medium'], severity), due_on, customer_key
         """,
     )
-    return _listed(open_warnings, listed, "warnings", "marts.customer_alerts where closed_on is null")
+    return _listed(
+        open_warnings, listed, "open warnings, the gravest first", "marts.customer_alerts where closed_on is null"
+    )
 
 
 def waiting_for_a_rate(connection: Connection) -> Picture:
@@ -533,7 +537,7 @@ _PICTURES: tuple[tuple[Callable[[Connection], Picture], tuple[str, ...]], ...] =
     (satisfaction_against_churn, ("marts.customer_loyalty", "marts.customer_churn")),
     (complaint_recovery, ("marts.complaint_recovery",)),
     (churn_calibration, ("marts.churn_model_evaluation", "marts.churn_model_versions")),
-    (vips_at_risk, ("marts.customer_loyalty", "marts.customer_360", "marts.customer_churn")),
+    (valuable_customers_at_risk, ("marts.customer_loyalty", "marts.customer_churn")),
     (open_warnings, ("marts.customer_alerts",)),
     (waiting_for_a_rate, ("marts.unconverted_totals",)),
     (data_quality_and_freshness, ("ops.batches",)),

@@ -2,6 +2,7 @@
 
 {%- set rules = [
     'late_against_own_cadence', 'churn_probability_up', 'complaint_past_sla', 'second_complaint', 'low_csat', 'vip_at_risk',
+    'high_past_value_at_risk',
 ] %}
 
 with cadences as (
@@ -101,6 +102,18 @@ vip_at_risk as (
         format('expected value of 365 days %s; status %s', round(expected_value_365_amount::numeric, 2), vip_status) as evidence
     from {{ ref('int_vips__named') }}
     where is_vip_at_risk
+),
+
+high_past_value_at_risk as (
+    select
+        customer_key,
+        {{ as_of_on() }} as started_on,
+        format(
+            'net revenue of the last active year %s, of it at risk %s',
+            round(past_value_amount::numeric, 2), coalesce(round(value_at_risk_amount::numeric, 2)::text, 'not scored')
+        ) as evidence
+    from {{ ref('int_vips__named') }}
+    where is_high_past_value_at_risk and is_vip_at_risk is not true
 ),
 
 raised as (

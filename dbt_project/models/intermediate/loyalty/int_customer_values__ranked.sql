@@ -55,14 +55,18 @@ customers as (
         end as margin_amount_365d,
         round(measured_amount / nullif(net_before_refunds_amount, 0), 6) as margin_coverage,
         measured_amount,
-        net_before_refunds_amount
+        margin_before_refunds_amount,
+        net_before_refunds_amount,
+        coalesce(net_before_refunds_amount, 0) - coalesce(measured_amount, 0)
+            - coalesce(refunded_net_amount, 0) + coalesce(measured_refunded_net_amount, 0) as unmeasured_net_amount
     from bought
     full join returned using (customer_key)
 ),
 
 shop as (
-    select round(coalesce(sum(measured_amount), 0) / nullif(sum(net_before_refunds_amount), 0), 6)
-        as shop_margin_coverage
+    select
+        round(coalesce(sum(measured_amount), 0) / nullif(sum(net_before_refunds_amount), 0), 6) as shop_margin_coverage,
+        sum(margin_before_refunds_amount) / nullif(sum(measured_amount), 0) as shop_margin_rate
     from customers
 ),
 
@@ -71,7 +75,13 @@ valued as (
         customers.*,
         shop.shop_margin_coverage,
         is_margin_used,
-        case when is_margin_used then margin_amount_365d else net_amount_365d end as value_amount_365d
+        -- The part without costs earns what the shop earns on the rest: a customer is not ranked by what is known of him.
+        case
+            when is_margin_used
+                then round(coalesce(margin_amount_365d, 0) + unmeasured_net_amount * shop.shop_margin_rate, 4)
+            else net_amount_365d
+        end as value_amount_365d,
+        case when is_margin_used then 'margin' else 'net_revenue' end as value_basis
     from customers
     cross join shop
     cross join lateral (
@@ -101,6 +111,7 @@ select
     valued.shop_margin_coverage,
     valued.is_margin_used,
     valued.value_amount_365d,
+    valued.value_basis,
     ranked.total_positive_value_amount,
     ranked.valued_customer_count,
     case when ranked.total_positive_value_amount > 0 then ranked.value_rank end as value_rank,

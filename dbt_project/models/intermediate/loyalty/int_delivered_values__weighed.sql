@@ -81,6 +81,11 @@ customers as (
 delivered as (
     select *, value_total - cost_money - cost_time - cost_energy - cost_physical as delivered_value
     from customers
+),
+
+compared as (
+    select *, case when cost_money > 0 then round(delivered_value / cost_money, 4) end as delivered_value_per_spend
+    from delivered
 )
 
 select
@@ -92,5 +97,7 @@ select
     cost_energy,
     cost_physical,
     {{ share_below('delivered_value') }} as delivered_value_percentile,
+    delivered_value_per_spend,
+    {{ share_below('delivered_value_per_spend') }} as delivered_value_per_spend_percentile,
     delivered_value_coverage
-from delivered
+from compared

@@ -49,6 +49,8 @@ select
     timed.customer_key,
     timed.last_purchase_on + round(timed.gap_days * {{ parameter('next_order_from_gap_share') }})::integer as next_order_from_on,
     timed.last_purchase_on + round(timed.gap_days * {{ parameter('next_order_to_gap_share') }})::integer as next_order_to_on,
+    timed.last_purchase_on + round(timed.gap_days * {{ parameter('next_order_to_gap_share') }})::integer < {{ as_of_on() }}
+        as is_next_order_overdue,
     most_overdue.next_category
 from timed
 left join most_overdue using (customer_key)

@@ -7,7 +7,8 @@ with customers as (
         cadences.customer_key,
         cadences.recency_days,
         orders.order_count,
-        orders.net_amount as monetary_amount
+        orders.net_amount as monetary_amount,
+        coalesce(cadences.recency_days > {{ parameter('late_gap_ratio') }} * cadences.expected_gap_days, false) as is_late
     from {{ ref('int_purchase_cadences__measured') }} as cadences
     inner join {{ ref('int_customer_orders__summed') }} as orders using (customer_key)
 ),
@@ -45,7 +46,12 @@ select
     5 - passed.r_passed as r_score,
     1 + passed.f_passed as f_score,
     1 + passed.m_passed as m_score,
-    segments.rfm_segment
+    segments.rfm_segment,
+    current_segments.rfm_segment as current_rfm_segment
 from passed
 left join {{ ref('rfm_segments') }} as segments
     on segments.r_score = 5 - passed.r_passed and segments.f_score = 1 + passed.f_passed
+-- Quintiles compare customers with each other. Whoever is late by the own cadence counts as one of the less recent.
+left join {{ ref('rfm_segments') }} as current_segments
+    on current_segments.r_score = least(5 - passed.r_passed, case when passed.is_late then 2 else 5 end)
+    and current_segments.f_score = 1 + passed.f_passed

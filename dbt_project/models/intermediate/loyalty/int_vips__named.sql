@@ -20,9 +20,42 @@ expected as (
     where expected_value_365_amount is not null
 ),
 
+-- What a customer brought while here: the 365 days up to the last purchase, however long ago that is.
+brought as (
+    select cadences.customer_key, sum(orders.net_amount) as past_value_amount
+    from {{ ref('int_purchase_cadences__measured') }} as cadences
+    inner join {{ ref('fct_orders') }} as orders using (customer_key)
+    where orders.is_valid
+        and orders.net_amount is not null
+        and orders.ordered_on > cadences.last_purchase_on - 365
+        and orders.ordered_on <= cadences.last_purchase_on
+    group by cadences.customer_key
+),
+
+past as (
+    select
+        brought.customer_key,
+        brought.past_value_amount,
+        rank() over (order by brought.past_value_amount desc)
+            <= ceil(count(*) over () * {{ parameter('high_past_value_share') }}) as is_high,
+        churn.churn_probability,
+        -- Whoever has not ordered for over a year is lost, not at risk.
+        churn.model_status is distinct from 'out_of_population'
+            and (
+                coalesce(churn.churn_probability >= {{ parameter('high_past_value_minimum_churn_probability') }}, false)
+                or coalesce(churn.is_late_vs_own_cadence, false)
+            ) as is_leaving
+    from brought
+    left join {{ ref('customer_churn') }} as churn using (customer_key)
+),
+
 judged as (
     select
         known.customer_key,
+        past.past_value_amount,
+        round((past.past_value_amount * past.churn_probability)::numeric, 4) as value_at_risk_amount,
+        past.is_high and cadences.purchase_day_count >= {{ parameter('vip_minimum_purchase_days') }} as has_high_past_value,
+        past.is_leaving,
         expected.expected_value_365_amount,
         expected.churn_probability,
         expected.is_late_vs_own_cadence,
@@ -34,6 +67,7 @@ judged as (
     from {{ source('identity', 'customers') }} as known
     left join {{ ref('int_purchase_cadences__measured') }} as cadences using (customer_key)
     left join expected using (customer_key)
+    left join past using (customer_key)
     left join before using (customer_key)
 ),
 
@@ -64,7 +98,11 @@ select
                 or coalesce(churn_probability >= {{ parameter('vip_at_risk_minimum_churn_probability') }}, false)
                 or coalesce(is_late_vs_own_cadence, false)
             )
-    end as is_vip_at_risk
+    end as is_vip_at_risk,
+    past_value_amount,
+    value_at_risk_amount,
+    has_high_past_value,
+    has_high_past_value and is_leaving as is_high_past_value_at_risk
 from named
 cross join lateral (
     -- Without an expected value of anybody (no model yet) nobody can be told from anybody.
