@@ -9,6 +9,7 @@ def register(app: typer.Typer) -> None:
     """Add every command to the application."""
     from customer360.cli import (
         access,
+        backup,
         build,
         churn,
         demo,
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
 
     warehouse.register(app)
     access.register(app)
+    backup.register(app)
     front_door.register(app)
     sources.register(app)
     build.register(app)
