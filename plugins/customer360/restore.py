@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from customer360 import kill_points, wake, warehouse
-from customer360.backup import programs
+from customer360.backup import programs, registry
 from customer360.backup.check import check
 from customer360.backup.manifest import Manifest
 from customer360.backup.place import DATABASE, LANDING, Place
 from customer360.backup.sealing import Counted, Key, key_of
 from customer360.backup.take import MTIME, count, failed
 from customer360.contract.feeds import FEEDS
+from customer360.erasure import erase
+from customer360.erasure.person import PersonError, find
 from customer360.errors import ConfigurationError, Customer360Error
-from customer360.front_door import landing
+from customer360.front_door import erased, landing, ledger
 from customer360.progress import Progress, Silent
 from customer360.publication.verify import verify
 from customer360.settings import Settings
@@ -57,6 +59,8 @@ class Restored:
     landed_files: int = 0
     waiting_files: int = 0
     """Landed files that the restored ledger does not know: the next run loads them."""
+    erased: int = 0
+    """People who were erased after the backup was taken, and are erased again."""
     broken: list[str] = field(default_factory=list)
     """Checks of `c360 verify` that do not hold."""
 
@@ -103,6 +107,7 @@ def restore(settings: Settings, name: str = "", *, adopt: bool = False, progress
         _settle(settings, manifest)
         if LANDING in manifest.parts and not landing.is_remote(settings):
             restored.landed_files = _bring_landing(settings, place, name, key, progress)
+        restored.erased = _erase_again(settings, place, key, progress)
         restored.broken = [check.name for check in verify(settings, progress=progress).checks if not check.holds]
         kill_points.reach("restore.opened")
         with warehouse.connect("owner", settings, autocommit=True) as connection:
@@ -354,6 +359,44 @@ def _bring(archive: tarfile.TarFile, entry: tarfile.TarInfo, zone: Path) -> bool
     os.utime(partial_file, ns=(changed, changed))
     partial_file.replace(path)
     return True
+
+
+# ---- people who were erased -----------------------------------------------------------------------------------------
+
+
+def _erase_again(settings: Settings, place: Place, key: Key, progress: Progress) -> int:
+    """Erase whoever was erased since the backup, before anybody can read; returns how many people those were."""
+    with warehouse.connect("owner", settings) as connection:
+        known = registry.bring(connection, settings, place, key)
+    if not known:
+        return 0
+    erase.finish_pending(settings, progress)
+    digest_key = erased.digest_key(settings)
+    count = 0
+    with warehouse.connect("owner", settings) as connection:
+        shown = connection.execute(
+            "select identifier_type, identifier from state.customer_key_map union all "
+            "select distinct 'anonymous_id', anonymous_id from identity.records where anonymous_id is not null"
+        ).fetchall()
+    for kind, text in shown:
+        limit = known.get((kind, erased.digest(digest_key, (kind, text))))
+        if limit is None:
+            continue
+        with contextlib.suppress(PersonError):  # a device of several people is nobody's
+            with warehouse.connect("owner", settings) as connection:
+                person = find(connection, settings, kind, text, before=limit)
+            if any(person.records.values()):
+                erase.erase(settings, kind, text, who="restore", why="erased after the backup", before=limit,
+                            progress=progress)  # fmt: skip
+                count += 1
+    with warehouse.connect("owner", settings, autocommit=True) as connection:
+        for (batch_id,) in connection.execute("select distinct batch_id from quarantine.rows").fetchall():
+            if gone := erased.forget_quarantined(connection, settings, known, digest_key, batch_id=batch_id):
+                ledger.record_action(
+                    connection, batch_id, "erase", sum(gone.values()), "restore", "erased after the backup"
+                )
+        erased.remove_files(settings, connection)
+    return count
 
 
 # ---- proof ----------------------------------------------------------------------------------------------------------

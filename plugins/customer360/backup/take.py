@@ -23,7 +23,7 @@ from psycopg import sql
 
 from customer360 import __version__, kill_points, warehouse
 from customer360.backup import manifest as manifests
-from customer360.backup import programs
+from customer360.backup import programs, registry
 from customer360.backup.manifest import Manifest, Part
 from customer360.backup.place import DATABASE, LANDING, Place
 from customer360.backup.sealing import Counted, Key, key_of
@@ -89,6 +89,7 @@ def take(settings: Settings, *, trigger: str, progress: Progress | None = None, 
                 tables = count(connection, progress)
                 agreed = agreement.recorded(connection)
                 parts = {DATABASE: _dump(settings, tools, snapshot, place, name, key, progress)}
+                registry.send(connection, settings)
             kill_points.reach("backup.dumped")
         waited = (datetime.now(UTC) - leased).total_seconds()
         landed = None

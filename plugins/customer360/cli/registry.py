@@ -13,6 +13,7 @@ def register(app: typer.Typer) -> None:
         build,
         churn,
         demo,
+        erasure,
         front_door,
         identity,
         oncall,
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     warehouse.register(app)
     access.register(app)
     backup.register(app)
+    erasure.register(app)
     front_door.register(app)
     sources.register(app)
     build.register(app)

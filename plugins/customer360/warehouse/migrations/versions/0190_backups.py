@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0190"
-down_revision = "0156"
+down_revision = "0180"
 branch_labels = None
 depends_on = None
 
