@@ -7,7 +7,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("front_door", "sources", "latency", "identity", "increment", "loyalty", "churn", "curve", "cuts", "idle")
+BENCHMARKS = (
+    "front_door",
+    "sources",
+    "latency",
+    "identity",
+    "increment",
+    "loyalty",
+    "churn",
+    "curve",
+    "cuts",
+    "idle",
+    "backup",
+)
 
 
 def main(names: list[str]) -> int:

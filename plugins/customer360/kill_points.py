@@ -33,6 +33,15 @@ POINTS = {
     "publish.writing": "inside the publication, one table written",
     "publish.written": "inside the publication, everything written",
     "publish.committed": "the publication is committed, nobody has been told",
+    "backup.dumped": "the database is dumped, the landed files are not copied, and the backup has no manifest",
+    "backup.copied": "everything is copied, the backup has no manifest",
+    "restore.begun": "the roles are made, nothing is restored",
+    "restore.filled": "the database is restored, not brought to this version, and readers are shut out",
+    "restore.opened": "the restored warehouse is complete, readers are shut out",
+    "erase.stripped": "the texts of a person are gone from raw and quarantine, landed files are there",
+    "erase.removed": "the landed files are gone, nothing is built",
+    "erase.built": "the tables are built and published without the person, the key map has the keys",
+    "erase.forgotten": "key map and journals have lost the person, the erasure is not finished",
     "daily.built": "the daily tables are built, not judged",
 }
 """Where a drill may strike, and what is then done."""

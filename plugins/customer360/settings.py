@@ -51,6 +51,8 @@ SEVERITIES = ("info", "warning", "critical")
 NOT_SETTINGS = frozenset(
     {
         "C360_ACTOR",
+        "C360_BACKUP_FOLDER",
+        "C360_BACKUP_SEAL_FOLDER",
         "C360_KILL_AT",
         "C360_LANDING_FOLDER",
         "C360_PAUSE_AT",
@@ -281,6 +283,26 @@ class Settings(BaseSettings):
         0,
         "`c360 tidy` removes rows known for longer than this from raw, with the texts that identify people; their "
         "figures in the marts are frozen. 0: raw is kept.",
+    )
+    backup_url: Annotated[str, Landing()] = _setting(
+        "",
+        "Where backups go: a folder on another disk, or an fsspec URL (s3://bucket/backups). Empty: none are made.",
+    )
+    backup_key_file: Annotated[str, File()] = _setting(
+        "",
+        "The file with the key of the backups, which `c360 backup new-key` writes. Keep a copy of it away from this "
+        "machine and from the backups. With the public key alone (age1…) backups can be made and not be read.",
+    )
+    backup_hours: Annotated[int, Whole(0, 8_760)] = _setting(
+        24,
+        "With C360_BACKUP_URL set, a backup is made when the last one is older than this, and an incident opens when "
+        "it is half as old again. 0: backups are made by hand alone.",
+    )
+    backup_keep: Annotated[int, Whole(0, 10_000)] = _setting(
+        14, "How many of the newest backups stay; older ones are removed after each good backup. 0: all stay."
+    )
+    backup_landing: Annotated[bool, YesNo()] = _setting(
+        True, "Whether backups hold the landed files too. An object store is never copied: it keeps its own."
     )
     gate_timeout_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
         900,

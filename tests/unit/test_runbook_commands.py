@@ -34,8 +34,9 @@ def refusal(command: Any, words: list[str]) -> str:
     """Parse words as the command line would, without doing anything; what it says against them, or nothing."""
     try:
         context = command.make_context(command.name, list(words))
-        if hasattr(command, "resolve_command"):
-            _, chosen, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        left = [*context._protected_args, *context.args]
+        if hasattr(command, "resolve_command") and (left or not command.invoke_without_command):
+            _, chosen, rest = command.resolve_command(context, left)
             return refusal(chosen, rest)
     except typer.Exit:
         pass

@@ -106,6 +106,19 @@ def build_daily(as_of_on: str | None) -> str:
         return str(summary)
 
 
+def back_up() -> str:
+    """Make a backup, if the schedule wants one."""
+    from customer360.backup import take
+
+    with told_plainly(), Logged() as progress:
+        settings = get_settings()
+        if not take.is_due(settings):
+            raise AirflowSkipException("No backup is due: C360_BACKUP_URL, C360_BACKUP_HOURS and ops.backups say when.")
+        made = take.take(settings, trigger=run_name(), progress=progress)
+        _log.info("%s", made)
+        return str(made)
+
+
 def sweep(alias: str) -> str:
     """Wake, through ``alias``, each DAG for which something waits that no event has announced; renew Data Docs."""
     from customer360 import wake

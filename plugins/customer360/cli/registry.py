@@ -9,9 +9,11 @@ def register(app: typer.Typer) -> None:
     """Add every command to the application."""
     from customer360.cli import (
         access,
+        backup,
         build,
         churn,
         demo,
+        erasure,
         front_door,
         identity,
         oncall,
@@ -26,6 +28,8 @@ def register(app: typer.Typer) -> None:
 
     warehouse.register(app)
     access.register(app)
+    backup.register(app)
+    erasure.register(app)
     front_door.register(app)
     sources.register(app)
     build.register(app)

@@ -20,10 +20,10 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from customer360 import object_store
 from customer360.contract.feeds import FEEDS, feed_named
 from customer360.errors import Customer360Error
 from customer360.front_door.file_names import fault_of_name, is_in_progress, printable
@@ -66,7 +66,7 @@ class LandedFile:
 
 def is_remote(settings: Settings) -> bool:
     """Whether the landing zone is an object store."""
-    return "://" in settings.landing_url
+    return object_store.is_remote(settings.landing_url)
 
 
 @dataclass(frozen=True)
@@ -354,29 +354,8 @@ def _same_content(one: Path, other: Path) -> bool:
 
 
 def _remote(settings: Settings) -> tuple[Any, str]:
-    """The file system of the landing zone, and the zone's root within it.
-
-    Airflow's ObjectStoragePath knows the stores whose provider is installed, with their connections; any other is
-    fsspec's own, with credentials and endpoint from the environment (AWS_ENDPOINT_URL and the like).
-    """
-    from airflow.sdk import ObjectStoragePath
-
-    root = ObjectStoragePath(settings.landing_url)
-    try:
-        system, path = root.fs, root.path
-    except ValueError:
-        system, path = _plain_store(settings.landing_url, os.environ.get("AWS_ENDPOINT_URL", ""))
-    system.invalidate_cache()
-    return system, path.rstrip("/")
-
-
-@cache
-def _plain_store(url: str, _endpoint: str) -> tuple[Any, str]:
-    """Made once per address and endpoint: a session of an object store takes a tenth of a second to make."""
-    from fsspec.core import url_to_fs
-
-    system, path = url_to_fs(url, skip_instance_cache=True)
-    return system, path
+    """The file system of the landing zone, and the zone's root within it."""
+    return object_store.open_store(settings.landing_url)
 
 
 def _remote_files(settings: Settings, within: Folder) -> Iterator[LandedFile]:

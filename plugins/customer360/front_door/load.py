@@ -28,7 +28,7 @@ from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, Feed, feed_named
 from customer360.contract.records import Chunk
 from customer360.errors import Customer360Error
-from customer360.front_door import landing, late_records, ledger, source_files
+from customer360.front_door import erased, landing, late_records, ledger, source_files
 from customer360.front_door.formats import Source, UnreadableFileError
 from customer360.front_door.ledger import Batch, Counts, FencedError
 from customer360.front_door.readers import open_source
@@ -134,6 +134,9 @@ def ingest(settings: Settings, feed: str | None = None, progress: Progress | Non
         watcher.step(f"{batch.feed}/{batch.file_name}")
         if outcome is not None:
             summary.batches.append(outcome)
+    if summary.batches:
+        with warehouse.connect("loader", settings, autocommit=True) as control:
+            erased.remove_files(settings, control)
     watcher.note(str(summary))
     return summary
 
@@ -326,6 +329,7 @@ class _Load:
             warning=self._warning(),
             states=_states(self.is_replay),
         )
+        erased.strip_batch(self.connection, self.settings, self.feed, self.batch.batch_id)
         reach("load.finished")
         self.connection.commit()
         reach("load.committed")

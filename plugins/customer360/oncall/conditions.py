@@ -671,6 +671,37 @@ def marts_changed(view: View) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+@condition("backup_old")
+def backup_old(view: View) -> Iterator[Finding]:
+    """The last good backup is half as old again as the schedule of backups allows, or there is none."""
+    hours = view.settings.backup_hours
+    if not view.settings.backup_url or not hours:
+        return
+    for row in view.rows(
+        """
+        select (extract(epoch from now() - max(taken_at)) / 3600)::bigint as hours, max(taken_at) as taken_at,
+            (select error from ops.backups where state = 'failed' order by backup_id desc limit 1) as error
+        from ops.backups where state = 'succeeded'
+        having coalesce(max(taken_at), '-infinity') < now() - make_interval(mins => %(minutes)s)
+            -- a warehouse without data has nothing to lose
+            and exists (select from ops.publications where published_at < now() - make_interval(mins => %(minutes)s))
+        """,
+        minutes=hours * 90,
+    ):
+        last = "There is no backup" if row["taken_at"] is None else f"The last good backup is {row['hours']} hours old"
+        because = f"; the last try failed: {row['error']}" if row["error"] else ""
+        yield Finding(
+            "backup_old",
+            "backup_old:warehouse",
+            graver_if(row["taken_at"] is None or row["hours"] >= 3 * hours),
+            f"{last} (every {hours} hours){because}",
+            "c360 backup",
+            (),
+            {"last_taken_at": row["taken_at"] and row["taken_at"].isoformat(), "error": row["error"]},
+            follows=("disk_nearly_full:",) if "No space left" in (row["error"] or "") else (),
+        )
+
+
 def _has_column(view: View, table: str, column: str) -> bool:
     return bool(
         view.rows(

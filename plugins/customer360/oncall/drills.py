@@ -435,6 +435,25 @@ def marts_changed(scene: Scene) -> None:
 
 
 @_drill
+def backup_old(scene: Scene) -> None:
+    """Nobody has made a backup for two days: the task that does it was paused."""
+    from customer360.backup import sealing, take
+
+    key = scene.folder / "backup-key" / "backup.key"
+    sealing.new_key(key)
+    wanted = {"backup_url": str(scene.folder / "backups"), "backup_key_file": str(key)}
+    scene.settings = scene.settings.with_(**wanted)
+    scene.environment |= {f"C360_{name.upper()}": value for name, value in wanted.items()}
+    take.take(scene.settings, trigger="drill")
+    _change(
+        scene,
+        "update ops.backups set taken_at = taken_at - interval '2 days'; "
+        "update ops.publications set published_at = published_at - interval '3 days'",
+    )
+    scene.told = "Set " + " ".join(f"{name}={value}" for name, value in scene.environment.items())
+
+
+@_drill
 def condition_blind(scene: Scene) -> None:
     """Somebody takes a grant away."""
     _change(scene, f"revoke select on ops.batches from {warehouse.role_name('oncall', scene.settings)}")

@@ -453,9 +453,10 @@ class _Transaction:
                 sql.SQL(
                     """
                     insert into marts.deleted_keys (publication_id, table_name, key)
-                    select %s, %s, to_jsonb(gone) from (select {key} from {changes} where is_removed) as gone
+                    select %s, %s, to_jsonb(gone)
+                    from (select distinct {shown} from {changes} where is_removed) as gone
                     """
-                ).format(**names),
+                ).format(**names, shown=_names(_shown_key(table))),
                 [self._publication_id, str(table)],
             )
         if is_rebuilt:
@@ -649,6 +650,11 @@ def _differs(old: Mapping[str, sql.Composable]) -> sql.Composable:
 
 def _changes(table: PublishedTable) -> sql.Identifier:
     return sql.Identifier("pg_temp", f"changes_{table.name}")
+
+
+def _shown_key(table: PublishedTable) -> tuple[str, ...]:
+    """What readers of marts may see of a removed row: of a table of personal data only whose row it was."""
+    return table.primary_key if table.schema == "marts" else table.primary_key[:1]
 
 
 def _names(columns: Iterable[str], alias: str = "") -> sql.Composable:

@@ -4,6 +4,9 @@ from customer360.warehouse.connections import (
     connect as connect,
 )
 from customer360.warehouse.connections import (
+    open_restored as open_restored,
+)
+from customer360.warehouse.connections import (
     reader_url as reader_url,
 )
 from customer360.warehouse.connections import (

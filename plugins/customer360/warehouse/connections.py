@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 
 from customer360.settings import Settings
-from customer360.warehouse import logins, roles
+from customer360.warehouse import logins, restoring, roles
 from customer360.warehouse.server import Connection, Role, credentials, known_url, login_name, open_url
 
 _NAME_LENGTH = 63  # PostgreSQL cuts longer application names
@@ -27,8 +27,15 @@ def set_up(settings: Settings, *, adopt: bool = False) -> None:
             message says so, and nothing that is not ours was changed.
         WarehouseUnavailableError: the server does not start or answer.
     """
+    restoring.check(settings)
     is_first = roles.set_up(settings, adopt=adopt)
     logins.renew(settings, with_defaults=is_first)
+
+
+def open_restored(settings: Settings) -> None:
+    """Let readers into a warehouse that was restored, with the log-ins that an installation begins with."""
+    roles.set_up(settings, adopt=False)
+    logins.renew(settings, with_defaults=True)
 
 
 def url(role: Role, settings: Settings, *, database: str | None = None) -> str:
@@ -36,8 +43,10 @@ def url(role: Role, settings: Settings, *, database: str | None = None) -> str:
 
     Raises:
         ConfigurationError: the warehouse has not been set up yet.
+        ConfigurationError: a restore into this home has not ended.
         WarehouseUnavailableError: the embedded server does not start.
     """
+    restoring.check(settings)
     if settings.is_embedded and login_name(role, settings) not in credentials(settings).get("passwords", {}):
         set_up(settings)  # the first command on a fresh machine needs no other before it
     return known_url(role, settings, database=database)

@@ -117,6 +117,65 @@ def set_up(settings: Settings, *, adopt: bool) -> bool:
     return is_first
 
 
+def begin_restore(settings: Settings, installation: str, *, adopt: bool, is_repeated: bool) -> None:
+    """The roles of an installation and an empty database, which none of its readers can connect to yet.
+
+    Args:
+        installation: the id of the one that was backed up: what stands on the server under it is ours.
+        adopt: give roles of it that are there new passwords.
+        is_repeated: a restore into this home was cut off.
+
+    Raises:
+        ConfigurationError: the database is not empty; there are such roles, and ``adopt`` is not set; or what
+            :func:`set_up` raises.
+    """
+    with _alone(settings):
+        if settings.is_embedded:
+            with admin(settings, database="postgres") as connection:
+                _create_database(connection, settings.database)
+        with admin(settings) as connection:
+            check_version(connection.info.server_version)
+            _check_rights(connection)
+            if not is_repeated:
+                _check_empty(connection)
+            present = present_roles(connection, settings.role_prefix)
+            if any(is_ours(comment, installation) for comment in present.values()) and not (adopt or is_repeated):
+                raise ConfigurationError(
+                    f"The server has the roles of this installation already (prefix {settings.role_prefix}). New "
+                    "passwords would lock out a C360_HOME that still uses them. Nothing was changed.",
+                    "If that C360_HOME is lost: the same command with --adopt. To restore beside it: another server.",
+                )
+            if not is_repeated:
+                remember(settings, installation, {})
+            _make_roles(connection, settings, adopt=False)
+            database = sql.Identifier(connection.info.dbname)
+            connection.execute(sql.SQL("revoke connect, temporary on database {} from public").format(database))
+            names = {role: sql.Identifier(login_name(role, settings)) for role in ROLES}
+            everybody = sql.SQL(", ").join(names.values())
+            connection.execute(sql.SQL("grant connect on database {} to {}").format(database, everybody))
+            for kind in READERS:  # the group is let in again when the restore is done
+                group = sql.Identifier(role_name(kind, settings))
+                connection.execute(sql.SQL("revoke connect on database {} from {}").format(database, group))
+            _grant_database(connection, names)
+
+
+def finish_restore(settings: Settings) -> None:
+    """Bring restored tables to this version, and renew the steps' grants; readers stay outside."""
+    with _alone(settings):
+        _migrate(settings, credentials(settings)["installation"])
+
+
+def _check_empty(connection: Connection) -> None:
+    found = scalar(
+        connection, "select string_agg(nspname, ', ') from pg_namespace where nspname = any(%s)", [list(SCHEMAS)]
+    )
+    if found:
+        raise ConfigurationError(
+            f"The database {connection.info.dbname} is not empty: it has {found}. Nothing was changed.",
+            "Restore into another C360_HOME, or into a new database in C360_WAREHOUSE_URL.",
+        )
+
+
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
     """One set-up at a time of this home. A lock in the server could be taken by any log-in."""
@@ -399,14 +458,8 @@ def _make_schemas(connection: Connection, settings: Settings) -> None:
                 "Give customer360 a database of its own in C360_WAREHOUSE_URL.",
             )
     everybody = sql.SQL(", ").join(names.values())
-    steps = sql.SQL(", ").join(names[step] for step in STEPS)
     connection.execute(sql.SQL("grant connect on database {} to {}").format(database, everybody))
-    connection.execute(sql.SQL("grant temporary on database {} to {}").format(database, steps))
-    makers = sql.SQL("{}, {}").format(names["owner"], names["transformer"])
-    connection.execute(sql.SQL("grant create on database {} to {}").format(database, makers))
-    if not scalar(connection, "select rolsuper from pg_roles where rolname = current_user"):
-        for role in sorted(set(_SCHEMA_OWNERS.values())):  # who grants for a role must be a member of it
-            connection.execute(sql.SQL("grant {} to current_user").format(names[role]))
+    _grant_database(connection, names)
     for schema in SCHEMAS:
         if schema not in owners:
             connection.execute(
@@ -414,6 +467,19 @@ def _make_schemas(connection: Connection, settings: Settings) -> None:
                     sql.Identifier(schema), names[_SCHEMA_OWNERS[schema]]
                 )
             )
+
+
+def _grant_database(connection: Connection, names: dict[Role, sql.Identifier]) -> None:
+    """What the steps may do in the database, and the set-up for them."""
+    database = sql.Identifier(connection.info.dbname)
+    steps = sql.SQL(", ").join(names[step] for step in STEPS)
+    connection.execute(sql.SQL("grant temporary on database {} to {}").format(database, steps))
+    # pg_restore gives each schema to its owner, who must be able to make one.
+    makers = sql.SQL("{}, {}").format(names["owner"], names["transformer"])
+    connection.execute(sql.SQL("grant create on database {} to {}").format(database, makers))
+    if not scalar(connection, "select rolsuper from pg_roles where rolname = current_user"):
+        for role in sorted(set(_SCHEMA_OWNERS.values())):  # who grants for a role must be a member of it
+            connection.execute(sql.SQL("grant {} to current_user").format(names[role]))
 
 
 def _close_to_the_public(connection: Connection, settings: Settings) -> None:
