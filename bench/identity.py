@@ -240,11 +240,11 @@ def measure_quality(settings: Settings, connection: Connection, customers: int) 
     connection.commit()
     seconds = time.perf_counter() - begun
     judged = _Judged.read(connection, sample)
-    own = (judged.shown >= 0).any(axis=1)
-    everything = np.ones(len(own), bool)
+    own = np.any(judged.shown >= 0, axis=1)
+    everything = np.ones(len(judged.customer), np.bool_)
     return {
         "people": customers,
-        "records": len(own),
+        "records": len(judged.customer),
         "ours": {
             "seconds": round(seconds, 1),
             "by_own_identifiers": judged.figures(judged.customer, own),

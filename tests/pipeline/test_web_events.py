@@ -120,8 +120,8 @@ def test_one_source_that_lands_sessions_and_events_is_an_incident(settings: Sett
 
 def test_what_raw_lets_go_of_goes_on_as_a_session_that_a_late_event_restates(settings: Settings) -> None:
     settings = settings.with_(raw_retention_days=30)
-    old = {"customer_id": "c1", "email": "ann@example.org"}
-    publish(settings, event("a", 0, **old), event("b", 10), event("bot", 0, device="d2", is_bot=True))
+    old = event("a", 0, customer_id="c1", email="ann@example.org")
+    publish(settings, old, event("b", 10), event("bot", 0, device="d2", is_bot=True))
     with warehouse.connect("owner", settings) as connection:
         connection.execute("update ops.batches set loaded_at = loaded_at - interval '60 days'")
     summary = tidy(settings, now=datetime.now(UTC))

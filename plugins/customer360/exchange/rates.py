@@ -124,7 +124,7 @@ def _import_own(settings: Settings, given: reference.OwnFile) -> Imported:
                 cursor.executemany(
                     "insert into state.own_rates (from_currency, to_currency, valid_from_on, rate, source)"
                     " values (%s, %s, %s, %s, %s)",
-                    sorted(wanted, key=lambda row: row[:3]),
+                    list(wanted),
                 )
     days = {row[:3] for row in known}
     new = sum(row[:3] not in days for row in wanted)

@@ -27,6 +27,7 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
     "fct_order_items": _OF_ORDERS,
     "fct_refunds": _OF_ORDERS,
     "fct_sessions": _OF_CUSTOMERS,
+    "order_attribution": _OF_ORDERS | {"session_key": "fct_sessions"},
     "fct_tickets": _OF_CUSTOMERS,
     "customer_loyalty": _OF_CUSTOMERS,
     "customer_churn": _OF_CUSTOMERS,
