@@ -113,7 +113,7 @@ def test_every_key_that_another_table_owns_is_a_foreign_key_or_has_its_reason() 
         for column, owner in owners.items():
             if column in columns and table != owner:
                 seen += 1
-                assert (REFERENCES.get(table, {}).get(column) == owner) != (table in undeclared[column]), (
+                assert (REFERENCES.get(table, {}).get(column) == owner) != (table in undeclared.get(column, {})), (
                     table,
                     column,
                 )
