@@ -71,11 +71,11 @@ def test_another_time_zone_or_reporting_currency_builds_everything_anew(settings
     load_all(settings, [order("o1", customer_id="c1", total="10.00", currency="EUR") | late])
     build(settings, "test")
     placed = "select ordered_on::text, total_amount from marts.fct_orders"
-    assert rows(settings, placed) == [("2024-06-01", Decimal("10.824"))]
+    assert rows(settings, placed) == [("2024-06-01", Decimal("10.8520"))]
     berlin = settings.with_(business_timezone="Europe/Berlin")
     adopt(berlin)
     assert build(berlin, "test").kind == "build"
-    assert rows(settings, placed) == [("2024-06-02", Decimal("10.824"))]
+    assert rows(settings, placed) == [("2024-06-02", Decimal("10.8520"))]
     assert rows(settings, "select revenue_on::text from marts.fct_daily_revenue") == [("2024-06-02",)]
     assert build(berlin, "test").state == "idle"
     euro = berlin.with_(reporting_currency="EUR")

@@ -205,7 +205,7 @@ def test_only_another_record_is_a_conflict_of_ids(
     from customer360.models import runner
 
     feed = FEEDS[feed_of(versions[0])]
-    runner.run_models(settings, feed.staged, run_id=None)
+    runner.run_models(settings, "tag:staging", run_id=None)
     flag = f"select has_id_conflict from staging.{feed.staged}"
     assert rows(settings, flag, role="transformer") == [(is_conflict,)]
 

@@ -20,6 +20,8 @@ SIZES = (100, 300, 900)
 # Rows that a statement may take up per record that arrived: all orders, items and sessions of its customer (60 rows)
 # pass through several nodes of a plan. Measured: 140; 800 before each temporary table had its key, at a tenth the size.
 PER_RECORD = 250
+PER_RECORD_OF = {"dbt order_attribution": 500}
+"""Each order of its customer with each visit of the 30 days before it: 75 rows are written per record that arrived."""
 ALWAYS = 2_000
 """Rows of the catalog, of the days, of small lists: read by every run."""
 
@@ -51,7 +53,8 @@ def test_the_statements_of_the_models_of_the_gates_and_of_the_steps_are_seen(run
 @pytest.mark.parametrize("size", SIZES)
 def test_no_statement_looks_at_more_than_its_share(runs: dict[int, Watch], size: int) -> None:
     most = sorted(runs[size].statements, key=lambda one: -one.rows)
-    assert most[0].rows <= PER_RECORD * size + ALWAYS, "\n".join(map(str, most[:10]))
+    beyond = [one for one in most if one.rows > PER_RECORD_OF.get(one.sender, PER_RECORD) * size + ALWAYS]
+    assert not beyond, "\n".join(map(str, most[:10]))
 
 
 def test_a_larger_increment_costs_no_more_per_record(runs: dict[int, Watch]) -> None:

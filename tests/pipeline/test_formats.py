@@ -92,6 +92,18 @@ def meaning(feed: str, chunk: Chunk) -> tuple[dict[str, list[Any]], dict[str, li
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_the_same_records_give_the_same_rows_in_every_format(feed: str, data: st.DataObject) -> None:
+    _means_the_same(feed, data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("feed", FEEDS)
+@hypothesis_settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_the_same_records_give_the_same_rows_in_every_format_at_length(feed: str, data: st.DataObject) -> None:
+    _means_the_same(feed, data)
+
+
+def _means_the_same(feed: str, data: st.DataObject) -> None:
     found = data.draw(records(feed))
     meanings = {
         format_: meaning(feed, read(feed, format_, writer(_columns_of_text(feed, found, format_))))

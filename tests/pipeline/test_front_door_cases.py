@@ -230,5 +230,5 @@ def test_an_order_number_that_another_shop_uses_too_is_a_visible_conflict(publis
 
 
 def test_the_books_balance(published: Settings) -> None:
-    found = verify(published)
+    found = verify(published, full=True)
     assert found.holds, found

@@ -91,6 +91,55 @@ def test_one_poison_row_among_good_batches_is_quarantined_and_all_else_is_publis
     assert [check for check in report.checks if not check.holds] == []
 
 
+POISONS: dict[str, tuple[str, Record]] = {
+    "a quantity that is no number": ("orders", order("poison", items=POISON, customer_id="y")),
+    "items that are no list": ("orders", order("poison", items={"sku": "tea"}, customer_id="y")),
+    "a refund without an amount that can be read": (
+        "orders",
+        order(
+            "poison",
+            customer_id="y",
+            refunds=[{"refund_id": "r", "refunded_at": "2026-03-02T00:00:00Z", "amount": "x"}],
+        ),
+    ),
+    "a refund of no day": (
+        "orders",
+        order("poison", customer_id="y", refunds=[{"refund_id": "r", "refunded_at": "someday", "amount": "1"}]),
+    ),
+    "a total below zero": ("orders", order("poison", total="-5.00", customer_id="y")),
+    "a status that nobody knows": ("orders", order("poison", status="teleported", customer_id="y")),
+    "a statement that is no list": (
+        "orders",
+        order("poison", contact_preferences={"channel": "email"}, customer_id="y"),
+    ),
+    "pages below zero": ("web_sessions", session("poison", page_views=-3, customer_id="y")),
+    "replies below zero": ("support_tickets", ticket("poison", replies=-1, customer_id="y")),
+    "a score above its scale": (
+        "support_tickets",
+        ticket("poison", customer_id="y", satisfaction_score="7", satisfaction_scale_max="5"),
+    ),
+}
+"""What no gate before raw would let in, and some later stage cannot use: SQL that fails, or a gate that says so."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", POISONS)
+def test_each_kind_of_poison_among_twenty_good_batches_stops_nobody(shop: Settings, kind: str) -> None:
+    feed, poison = POISONS[kind]
+    good_batches(shop, 11)
+    poisoned = load(shop, feed, [poison])
+    good_batches(shop, 20)
+    summary = build(shop, "test")
+    assert summary.publication_id is not None
+    fact = {"orders": "fct_orders", "web_sessions": "fct_sessions", "support_tickets": "fct_tickets"}[feed]
+    id_ = {"orders": "order_id", "web_sessions": "session_id", "support_tickets": "ticket_id"}[feed]
+    is_published = rows(shop, f"select exists (select from marts.{fact} where {id_} = 'poison')") == [(True,)]
+    assert quarantined(shop) == ([] if is_published else [(poisoned, 1, isolation.RULE)])
+    assert rows(shop, "select count(distinct order_id) from marts.fct_orders where order_id like 'good%'") == [(7,)]
+    report = verify(shop, full=True)
+    assert [check for check in report.checks if not check.holds] == []
+
+
 def test_without_isolation_the_build_stops_as_it_says(shop: Settings) -> None:
     load(shop, "orders", [order("poison", items=POISON, customer_id="y")])
     good_batches(shop, 1)

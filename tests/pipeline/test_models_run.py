@@ -73,8 +73,10 @@ def test_a_call_records_each_model_and_tells_its_progress(settings: Settings) ->
     assert told == results
     recorded = rows(settings, f"select model, status, rows_affected from ops.model_runs where run_id = {run_id}")
     assert sorted(recorded) == [
+        ("int_sessions__built", "success", 0),
         ("stg_orders", "success", 2),
         ("stg_support_tickets", "success", 1),
+        ("stg_web_events", "success", 0),
         ("stg_web_sessions", "success", 1),
     ]
     load_all(settings, [order("o3")])

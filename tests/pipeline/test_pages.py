@@ -117,7 +117,7 @@ def test_a_report_is_drawn_once_per_edition_and_sent_once_to_each_reader(shop: S
 def test_a_report_that_cannot_be_drawn_is_an_incident_until_it_can(shop: Settings, client: TestClient) -> None:
     def rename(old: str, new: str) -> None:
         with warehouse.connect("publisher", shop) as connection:
-            connection.execute(warehouse.query(f"alter table marts.customer_360 rename column {old} to {new}"))
+            connection.execute(warehouse.query(f"alter table marts.fct_daily_revenue rename column {old} to {new}"))
 
     rename("net_amount", "gone")
     answer = client.get("/report/")

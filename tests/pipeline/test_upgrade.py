@@ -72,6 +72,10 @@ _NEW_RULE = "who brought much and is leaving, and is no VIP, is warned of by a r
 _NO_CADENCE = "one purchase day shows no cadence of its own: is_late_vs_expected_gap judges by the median of all"
 OTHERWISE: tuple[Otherwise, ...] = (
     Otherwise("marts.fct_orders", _ONE_ORDER, lambda row: row["order_id"] != row["order_id"].strip()),
+    Otherwise(
+        "marts.deleted_keys", "a key of marts_pii names whom it is about, and no longer the address or the number",
+        lambda row: row["table_name"].startswith("marts_pii."),
+    ),
     Otherwise("marts.deleted_keys", _ONE_ORDER, lambda row: row["table_name"] == "marts.fct_orders"),
     Otherwise(
         "marts.fct_daily_revenue", _ONE_ORDER,

@@ -36,6 +36,8 @@ first_items as (
     select distinct on (items.customer_key) items.customer_key, items.category as first_order_category, items.sku as first_order_sku
     from first_orders
     inner join {{ ref('fct_order_items') }} as items using (order_key)
+    where items.customer_key is not null
+        {{- only_dirty('customer', 'items.customer_key') }}
     order by items.customer_key, items.line_amount desc nulls last, items.line_number
 )
 

@@ -3,7 +3,7 @@
     meta={
         'scope': 'session', 'scope_key': 'session_key', 'primary_key': ['session_key'],
         'touches': {'customer': 'customer_key', 'day': 'started_on'},
-        'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
+        'indexes': ['(customer_key, started_at)', '(order_key) where order_key is not null'], 'cluster_by': 'customer_key',
     }
 ) }}
 

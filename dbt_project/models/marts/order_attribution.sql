@@ -38,27 +38,41 @@ orders as (
         {{- only_dirty('customer', 'fact.customer_key') }}
 ),
 
+-- Two joins that an index answers each, where one with "or" would pair every order with every visit of its customer.
 -- The visit that names the order is always one of its touches, also where two clocks differ.
 visits as (
+    {%- for condition in [
+        "sessions.started_at <= orders.ordered_at"
+        " and sessions.started_at > orders.ordered_at - orders.window_days * interval '1 day'",
+        'sessions.order_key = orders.order_key',
+    ] %}
     select
-        orders.*,
+        orders.order_key,
         sessions.session_key,
         sessions.started_at,
         sessions.utm_source,
         sessions.utm_medium,
         sessions.utm_campaign,
-        coalesce(sessions.channel, 'unknown') as channel,
-        coalesce(bool_or(sessions.channel <> 'direct') over (partition by orders.order_key), false) as has_other_than_direct
+        coalesce(sessions.channel, 'unknown') as channel
     from orders
-    left join {{ ref('fct_sessions') }} as sessions
-        on sessions.customer_key = orders.customer_key
-        and (
-            sessions.order_key = orders.order_key
-            or (
-                sessions.started_at <= orders.ordered_at
-                and sessions.started_at > orders.ordered_at - orders.window_days * interval '1 day'
-            )
-        )
+    inner join {{ ref('fct_sessions') }} as sessions
+        on sessions.customer_key = orders.customer_key and {{ condition }}
+    {{ 'union' if not loop.last }}
+    {%- endfor %}
+),
+
+compared as (
+    select
+        orders.*,
+        visits.session_key,
+        visits.started_at,
+        visits.utm_source,
+        visits.utm_medium,
+        visits.utm_campaign,
+        coalesce(visits.channel, 'unknown') as channel,
+        coalesce(bool_or(visits.channel <> 'direct') over (partition by order_key), false) as has_other_than_direct
+    from orders
+    left join visits using (order_key)
 ),
 
 touches as (
@@ -66,7 +80,7 @@ touches as (
         *,
         row_number() over (partition by order_key order by started_at, session_key) as touch_number,
         count(*) over (partition by order_key) as touch_count
-    from visits
+    from compared
     where channel <> 'direct' or is_direct_counted or not has_other_than_direct
 ),
 

@@ -50,7 +50,8 @@ def collect(settings: Settings, kind: str, text: str) -> dict[str, Any]:
 def _landed(connection: Connection, person: Person) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for feed in FEEDS.values():
-        for name in (f"raw.{feed.name}", feed.frozen, f"marts.{feed.fact}"):
+        facts = () if feed.built_into else (f"marts.{feed.fact}",)
+        for name in (f"raw.{feed.name}", feed.frozen, *facts):
             exists = warehouse.scalar(connection, "select to_regclass(%s) is not null", [name])
             if not exists:
                 continue
