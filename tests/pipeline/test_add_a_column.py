@@ -22,6 +22,7 @@ def copy() -> Iterator[Copy]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_field_of_a_feed_becomes_a_published_documented_column(copy: Copy) -> None:
     copy.land("before.jsonl", order("o1", customer_id="c1", payment_method="card"))

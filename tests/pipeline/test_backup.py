@@ -113,6 +113,7 @@ def test_losing_everything_but_the_backup_loses_nothing(backed_up: tuple[Setting
         assert rows(fresh, "select name from ops.restores", role="oncall") == [(made.name,)]
 
 
+@pytest.mark.slow
 def test_files_that_were_landed_after_the_backup_are_what_the_next_run_loads(
     backed_up: tuple[Settings, take.Backup], tmp_path: Path
 ) -> None:
@@ -208,6 +209,7 @@ def killed_at(point: str, settings: Settings, program: str) -> None:
     assert run.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [name for name in kill_points.POINTS if name.startswith("restore.")])
 def test_a_restore_that_was_killed_lets_nobody_in_and_goes_on(
     backed_up: tuple[Settings, take.Backup], point: str
@@ -226,6 +228,7 @@ def test_a_restore_that_was_killed_lets_nobody_in_and_goes_on(
         assert everything(fresh) == everything(original)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [name for name in kill_points.POINTS if name.startswith("backup.")])
 def test_a_backup_that_was_killed_is_no_backup(shop: Settings, tmp_path: Path, point: str) -> None:
     settings = with_backups(shop, tmp_path)
@@ -241,6 +244,7 @@ def test_a_backup_that_was_killed_is_no_backup(shop: Settings, tmp_path: Path, p
     assert take.prune(settings) == ["c360-20200101T000000Z"]
 
 
+@pytest.mark.slow
 def test_a_backup_is_of_one_moment_while_files_are_loaded(shop: Settings, tmp_path: Path) -> None:
     import threading
 
@@ -342,6 +346,7 @@ def test_a_schedule_wants_a_backup_when_the_last_good_one_is_old(shop: Settings,
     assert take.is_due(settings)
 
 
+@pytest.mark.slow
 def test_a_backup_in_a_bucket_is_restored_from_it(
     backed_up: tuple[Settings, take.Backup], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_no_is_remembered_until_the_customer_says_yes_again(settings: Settings
     holds(settings)
 
 
+@pytest.mark.slow
 def test_two_keys_that_become_one_customer_share_what_either_said(settings: Settings) -> None:
     load(settings, "orders", [order("o1", customer_id="c1", contact_preferences=says("sms", allowed=True))])
     load(

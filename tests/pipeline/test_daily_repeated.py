@@ -121,6 +121,7 @@ def play(settings: Settings, clock: Clock, history: list[tuple[str, Any]]) -> No
         pass_twice(settings, clock)
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=1, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )

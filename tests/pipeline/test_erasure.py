@@ -187,6 +187,7 @@ def test_an_erased_person_is_nowhere_and_totals_stay(settings: Settings, kind: s
     assert rows(settings, "select count(*) from marts.customer_360") == [(1,)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [name for name in kill_points.POINTS if name.startswith("erase.")])
 def test_an_erasure_that_was_killed_is_finished_by_the_next_command(settings: Settings, point: str) -> None:
     before = totals(settings)
@@ -201,6 +202,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_command(settings: Se
     assert erasing.finish_pending(settings) == []
 
 
+@pytest.mark.slow
 def test_late_files_copies_and_a_full_build_do_not_bring_the_person_back(settings: Settings) -> None:
     erasing.erase(settings, "email", EMAIL, **WHO)
     land(settings)  # the same files once more
@@ -223,6 +225,7 @@ def test_late_files_copies_and_a_full_build_do_not_bring_the_person_back(setting
     assert where(settings) == []
 
 
+@pytest.mark.slow
 def test_a_person_who_comes_back_is_a_new_customer_and_keeps_what_is_new(settings: Settings) -> None:
     erasing.erase(settings, "email", EMAIL, **WHO)
     now = datetime.now(UTC).isoformat()
@@ -250,6 +253,7 @@ def test_a_restored_backup_leaves_out_whoever_was_erased_since(settings: Setting
         assert where(fresh) == []
 
 
+@pytest.mark.slow
 def test_a_device_of_several_people_erases_nobody(settings: Settings) -> None:
     drop(settings, "web_sessions", "kiosk.jsonl", jsonl([
         session("k1", day=1, device="kiosk", customer_id="c2"), session("k2", day=2, device="kiosk", email=EMAIL),

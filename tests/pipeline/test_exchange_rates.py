@@ -68,6 +68,7 @@ def test_currencies_are_converted_as_they_arrive_and_money_without_a_rate_waits(
     assert rows(settings, FACTS) == before
 
 
+@pytest.mark.slow
 def test_a_rate_that_the_bank_corrected_moves_its_days_and_nothing_else(settings: Settings, tmp_path: Path) -> None:
     load(
         settings,

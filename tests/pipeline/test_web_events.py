@@ -88,6 +88,7 @@ def test_bots_and_the_shops_own_traffic_are_left_out_and_counted(settings: Setti
     unbroken(settings)
 
 
+@pytest.mark.slow
 def test_a_held_batch_takes_its_events_out_of_their_sessions(settings: Settings) -> None:
     publish(settings, event("a", 0), event("c", 50))
     (batch_id,) = load_all(settings, [event("b", 25)])
@@ -118,6 +119,7 @@ def test_one_source_that_lands_sessions_and_events_is_an_incident(settings: Sett
     unbroken(settings)
 
 
+@pytest.mark.slow
 def test_what_raw_lets_go_of_goes_on_as_a_session_that_a_late_event_restates(settings: Settings) -> None:
     settings = settings.with_(raw_retention_days=30)
     old = event("a", 0, customer_id="c1", email="ann@example.org")

@@ -76,6 +76,7 @@ def test_the_protocol_on_the_sample_reaches_the_reference() -> None:
     assert primary["auc_high"] - primary["auc_low"] == pytest.approx(0.05, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_protocol_on_all_customers_reaches_its_figures_over_the_test_days() -> None:
     version = evaluated(cdnow_source(), date(1998, 3, 31))
     days = version.evaluation["test_days"]
@@ -91,6 +92,7 @@ def test_the_protocol_on_all_customers_reaches_its_figures_over_the_test_days() 
     assert version.evaluation["hiatus"]["auc"] == pytest.approx(0.704, abs=0.005)
 
 
+@pytest.mark.slow
 def test_a_test_on_the_day_of_the_literature_is_accepted() -> None:
     version = evaluated(cdnow_source(), TEST_AT)
     assert version.evaluation["primary"]["auc"] >= 0.770

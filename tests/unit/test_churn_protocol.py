@@ -142,6 +142,7 @@ def cdnow_snapshots() -> tuple[SnapshotPlan, list[protocol.Snapshot], pd.DataFra
     return plan, snapshots, source.features(plan.test_on)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_ranked_no_better_than_by_a_coin(
     cdnow_snapshots: tuple[SnapshotPlan, list[protocol.Snapshot], pd.DataFrame],
 ) -> None:
@@ -156,6 +157,7 @@ def test_shuffled_labels_are_ranked_no_better_than_by_a_coin(
     assert version.evaluation["primary"]["brier_skill"] < 0.01
 
 
+@pytest.mark.slow
 def test_features_of_the_day_after_the_window_are_seen_as_the_leak_they_are(
     cdnow_snapshots: tuple[SnapshotPlan, list[protocol.Snapshot], pd.DataFrame],
 ) -> None:
@@ -264,6 +266,7 @@ def test_sessions_that_tell_something_are_used_and_the_ablation_shows_what_they_
     assert "sessions" in version.evaluation["primary"]["families"]
 
 
+@pytest.mark.slow
 def test_sessions_that_tell_nothing_are_left_out() -> None:
     version = fitted(shop_with_sessions(effect=0.0))
     assert len(version.evaluation["ablation"]) == 2
@@ -316,6 +319,7 @@ def test_shops_unlike_cdnow_are_fitted_and_never_worse_than_hiatus(shop: dict[st
     assert abs(primary["mean_predicted"] - primary["churn_rate"]) < 0.05
 
 
+@pytest.mark.slow
 def test_a_shop_that_nobody_leaves_says_so() -> None:
     version = fitted(source_of(simulated_lines(**{**ORDINARY, "dropout": 0.0})))
     assert version.bgnbd.status is FitStatus.NO_DROPOUT
