@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -262,6 +263,7 @@ def test_a_server_that_wants_ssl_says_so(tmp_path: Path) -> None:
         server_.run("alter system set ssl = on")
         hba.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
         server_.run("select pg_reload_conf()")
+        time.sleep(1)  # the server reads its new settings after it has answered
         refused = Settings(home=tmp_path, warehouse_url=server_.url() + "?sslmode=disable")
         with pytest.raises(WarehouseUnavailableError, match="only connections with SSL") as caught:
             warehouse.set_up(refused)
