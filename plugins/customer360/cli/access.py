@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from customer360 import warehouse
+from customer360.cli.options import JsonOption
 from customer360.errors import ConfigurationError
 from customer360.settings import get_settings
 from customer360.stack import airflow_users
@@ -21,7 +22,6 @@ access_app = typer.Typer(
 )
 
 _NAME = Annotated[str, typer.Argument(help="The person or tool, such as ann or dashboard_finance.")]
-_JSON = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 _SOON = "It holds once `c360 up` has restarted Airflow."
 
 
@@ -37,7 +37,7 @@ def add(
         str, typer.Option("--as", help=f"Log-in to the warehouse, one of: {', '.join(warehouse.READERS)}.")
     ] = "",
     airflow: Annotated[str, typer.Option(help=f"Log-in to Airflow, one of: {', '.join(airflow_users.ROLES)}.")] = "",
-    json: _JSON = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a log-in to the warehouse, to Airflow, or both. The passwords are shown once."""
     if not reads and not airflow:
@@ -89,7 +89,7 @@ def revoke(name: _NAME) -> None:
 
 
 @access_app.command("rotate")
-def rotate(name: _NAME, json: _JSON = False) -> None:
+def rotate(name: _NAME, json: JsonOption = False) -> None:
     """Give a log-in new passwords, shown once. The old ones no longer let anyone in."""
     settings = get_settings()
     said = {"name": name}

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from customer360.cli.options import JsonOption
 from customer360.errors import Customer360Error
 from customer360.progress import Terminal
 from customer360.settings import get_settings
@@ -19,7 +20,6 @@ from customer360.terminal import counted, out
 backup_app = typer.Typer(help="Make a backup; list, check and remove backups.", invoke_without_command=True)
 
 _MEGABYTE = 1_000_000
-_Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 _Name = Annotated[str, typer.Argument(help="A name that `c360 backup list` shows; the newest by default.")]
 
 
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 def backup(
     context: typer.Context,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a build that is at work.", min=0)] = 600,
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Make a backup of the warehouse and the landed files now; list, check and remove backups.
 
@@ -55,7 +55,7 @@ def backup(
 
 
 @backup_app.command("list")
-def list_backups(json: _Json = False) -> None:
+def list_backups(json: JsonOption = False) -> None:
     """List the backups in C360_BACKUP_URL, oldest first. Needs no key."""
     from customer360.backup.place import Place
 
@@ -79,7 +79,7 @@ def verify(
     trial: Annotated[
         bool, typer.Option("--trial", help="Restore it into a server that is thrown away, and run `c360 verify` there.")
     ] = False,
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Read every byte of a backup: nothing is changed, cut off or missing, and the key opens it. Exit 1 otherwise."""
     from customer360 import restore as restoring
@@ -120,7 +120,7 @@ def verify(
 def prune(
     keep: Annotated[int, typer.Option(help="How many of the newest stay.", min=1)],
     yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it they are only named.")] = False,
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Remove all but the newest backups, and what is left of backups that were cut off."""
     from customer360.backup import take
@@ -137,7 +137,7 @@ def prune(
 @backup_app.command("new-key")
 def new_key(
     file: Annotated[Path, typer.Argument(help="A file that does not exist yet, away from C360_HOME and the backups.")],
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Write a new key for backups to a file that only you may read."""
     from customer360.backup import sealing
@@ -159,7 +159,7 @@ def restore(
         bool,
         typer.Option("--adopt", help="On a server of your own: give the roles of the lost installation new passwords."),
     ] = False,
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Restore a backup into an empty C360_HOME and database. Nobody can read until it is complete.
 

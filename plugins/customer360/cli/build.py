@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from customer360.cli.options import JsonOption
 from customer360.settings import Settings, get_settings
 from customer360.terminal import counted, out
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from customer360.oncall.why import Story
     from customer360.publication.build import RunSummary
     from customer360.publication.verify import Report
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

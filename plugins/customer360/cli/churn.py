@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from customer360.cli.options import JsonOption
 from customer360.progress import Progress, Silent, Terminal
 from customer360.settings import get_settings
 from customer360.terminal import out
@@ -25,7 +26,6 @@ TestOption = Annotated[
     datetime | None, typer.Option("--test-at", formats=_DATE, help="Test on this day instead of the latest possible.")
 ]
 AsOfOption = Annotated[datetime | None, typer.Option("--as-of", formats=_DATE, help="Take this day for today.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

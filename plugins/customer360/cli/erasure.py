@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from customer360.cli.options import JsonOption
 from customer360.errors import ConfigurationError, Customer360Error
 from customer360.progress import Terminal
 from customer360.settings import get_settings
@@ -22,7 +23,6 @@ _Phone = Annotated[str, typer.Option("--phone", help="A phone number of the pers
 _CustomerId = Annotated[str, typer.Option("--customer-id", help="The shop's id, behind SOURCE/ if it has a source.")]
 _Device = Annotated[str, typer.Option("--device", help="An anonymous_id that is this person's alone.")]
 _Key = Annotated[str, typer.Option("--customer-key", help="A customer_key of the published tables.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def erase(
     because: Annotated[str, typer.Option(help="Why: goes on record. Write no name into it.")] = "",
     by: Annotated[str, typer.Option(help="Who decides; by default, the user of this shell.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Finish erasures that were cut off.")] = False,
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Erase a person from files, tables, journals and the key map. Says first what would go; --yes does it."""
     from customer360.erasure import erase as erasing
@@ -85,7 +85,7 @@ def erase(
 
 def erasures(
     number: Annotated[int, typer.Argument(help="The number of an erasure; all by default.", min=0)] = 0,
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Show the certificates: what each erasure removed, where, and how many. They do not say who the person was."""
     from customer360.erasure import erase as erasing
@@ -125,7 +125,7 @@ def export(
     customer_id: _CustomerId = "",
     device: _Device = "",
     customer_key: _Key = "",
-    json: _Json = False,
+    json: JsonOption = False,
 ) -> None:
     """Write all data about a person to a file, as JSON or as a page to read. Only you may read the file."""
     from customer360.erasure import export as exporting

@@ -13,14 +13,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from customer360.cli.completion import batches_of, feeds_of
+from customer360.cli.options import BecauseOption, ByOption, JsonOption
 from customer360.contract.feeds import FEEDS
 from customer360.settings import get_settings
 from customer360.terminal import out
 
 BatchArgument = Annotated[int, typer.Argument(help="Number of the batch", autocompletion=batches_of)]
-BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
-ByOption = Annotated[str, typer.Option("--by", help="Who decides it; by default, who runs the command.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from customer360 import warehouse
+from customer360.cli.options import BecauseOption, ByOption, JsonOption
 from customer360.settings import get_settings
 from customer360.terminal import out
 
@@ -20,9 +21,6 @@ SubjectArgument = Annotated[
     typer.Argument(help="A customer_key, email:…, phone:…, customer_id:…, order:…, session:… or ticket:…"),
 ]
 IdentifierArgument = Annotated[str, typer.Argument(help="email:…, phone:… or customer_id:…")]
-BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
-ByOption = Annotated[str, typer.Option("--by", help="Who decides it; by default, who runs the command.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -17,6 +17,7 @@ import typer
 
 from customer360 import warehouse
 from customer360.cli.completion import drills_of, runbooks_of
+from customer360.cli.options import JsonOption
 from customer360.settings import PROJECT_ROOT, get_settings, load_settings
 from customer360.terminal import counted, out
 
@@ -35,7 +36,7 @@ def runbook(
     name: Annotated[
         str, typer.Argument(help="A kind of incident or the name of a DAG, or list.", autocompletion=runbooks_of)
     ],
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Print a runbook: how to look, which command fixes it, and what proves that it is fixed."""
     from customer360.errors import Customer360Error

@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from customer360 import warehouse
 from customer360.cli.completion import batches_of, feeds_of
+from customer360.cli.options import BecauseOption, ByOption, JsonOption
 from customer360.settings import get_settings
 from customer360.terminal import out
 
@@ -23,9 +24,6 @@ BatchOption = Annotated[int | None, typer.Option("--batch", help="Rows of this b
 FeedOption = Annotated[str | None, typer.Option("--feed", help="Rows of this feed", autocompletion=feeds_of)]
 RuleOption = Annotated[str | None, typer.Option("--rule", help="Rows that break this rule")]
 FieldOption = Annotated[str | None, typer.Option("--field", help="Rows with a reason about this field")]
-BecauseOption = Annotated[str, typer.Option("--because", help="Why; it goes on record.")]
-ByOption = Annotated[str, typer.Option("--by", help="Who decides it; by default, who runs the command.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 
 
 def register(app: typer.Typer) -> None:

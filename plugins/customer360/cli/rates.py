@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
+from customer360.cli.options import JsonOption
 from customer360.settings import get_settings
 from customer360.terminal import counted, out
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _rates = typer.Typer(help="The exchange rates that amounts are converted with.", no_args_is_help=True)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from customer360.cli.options import JsonOption
 from customer360.settings import get_settings
 from customer360.warehouse.side_products import WHAT
 
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def report(
     customer: Annotated[int | None, typer.Option(help="The page of one customer, by customer_key.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: in C360_HOME/report.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Write the report, one HTML file that opens without a network, and print where it is."""
     from customer360.report import write_customer_page, write_report
@@ -31,7 +32,7 @@ def report(
     typer.echo(json_module.dumps({"path": str(written)}) if json else f"Written: {written}")
 
 
-def side_products(json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
+def side_products(json: JsonOption = False) -> None:
     """Make again what failed beside the tables: Data Docs, report, counters, alerts. Exit 1 if something still fails.
 
     Lineage of past runs and the picture of a past fit are not made again: their failure is taken off the record, and

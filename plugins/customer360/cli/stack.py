@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from customer360.cli.options import JsonOption
 from customer360.settings import Settings, get_settings
 from customer360.terminal import out
 
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     no_airflow: Annotated[bool, typer.Option("--no-airflow", help="Only the warehouse and the monitor.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays."""
     from customer360.stack import processes
@@ -79,7 +80,7 @@ def set_up(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="This C360_HOME replaces a lost one: new passwords for the roles.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Prepare the warehouse, the secrets and Airflow's database, and end. For containers; `c360 up` does it too."""
     from customer360.stack import processes

@@ -8,6 +8,7 @@ import typer
 
 from customer360 import warehouse
 from customer360.cli.completion import roles_of
+from customer360.cli.options import JsonOption
 from customer360.errors import ConfigurationError
 from customer360.settings import get_settings
 from customer360.warehouse import agreement
@@ -26,7 +27,7 @@ def url(
     role: Annotated[
         str, typer.Option(help="One of: " + ", ".join(warehouse.ROLES), autocompletion=roles_of)
     ] = "bi_reader",
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Print the connection URL for psql or a BI tool. It holds the role's password."""
     if role not in warehouse.ROLES:
