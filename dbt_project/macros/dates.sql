@@ -12,3 +12,13 @@
 {% macro hours_between(start, finish) -%}
     round((extract(epoch from {{ finish }} - {{ start }}) / 3600)::numeric, 4)
 {%- endmacro %}
+
+{# The rows of a seed of dated parameters, each with the days on which its value holds: [valid_from_on, valid_to_on). #}
+{% macro dated_parameters(seed) -%}
+    select
+        parameter,
+        value,
+        valid_from as valid_from_on,
+        lead(valid_from, 1, 'infinity'::date) over (partition by parameter order by valid_from) as valid_to_on
+    from {{ seed }}
+{%- endmacro %}

@@ -7,12 +7,7 @@
 ) }}
 
 with dated as (
-    select
-        parameter,
-        value,
-        valid_from as valid_from_on,
-        lead(valid_from, 1, 'infinity'::date) over (partition by parameter order by valid_from) as valid_to_on
-    from {{ ref('attribution_parameters') }}
+    {{ dated_parameters(ref('attribution_parameters')) }}
 ),
 
 orders as (
