@@ -142,6 +142,19 @@ def known_customer(feed: Feed, *, whole: bool) -> ExpectNoRows:
     )
 
 
+def of_known_customers(*, among: str, notes: str) -> ExpectNoRows:
+    """Each row of a table about customers is about one who has a row in customer_360. The table is named ``built``."""
+    return no_row(
+        f"""
+        select built.customer_key::text as key, null::bigint as batch_id from {{batch}} as built
+        where {among} and not exists (
+            select from candidate.customer_360 as customer where customer.customer_key = built.customer_key)
+        """,
+        description="the customer exists",
+        notes=notes,
+    )
+
+
 def whose_identity_says(feed: Feed, *, whole: bool) -> ExpectNoRows:
     """The fact has the customer that identity resolution gave to its record."""
     return no_row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from great_expectations import ExpectationSuite
 
-from expectations.candidate import changed, no_row, one_row_per
+from expectations.candidate import changed, no_row, of_known_customers, one_row_per
 
 
 def suite(*, whole: bool) -> ExpectationSuite:
@@ -25,14 +25,6 @@ def suite(*, whole: bool) -> ExpectationSuite:
                 description="each statement has the record that says so",
                 notes="A consent that nobody can show evidence of is none.",
             ),
-            no_row(
-                f"""
-                select built.customer_key::text as key, null::bigint as batch_id from {{batch}} as built
-                where {among} and not exists (
-                    select from candidate.customer_360 as c where c.customer_key = built.customer_key)
-                """,
-                description="the customer exists",
-                notes="A statement would be kept of somebody whom no other table knows.",
-            ),
+            of_known_customers(among=among, notes="A statement would be kept of somebody whom no other table knows."),
         ],
     )

@@ -593,18 +593,12 @@ class ExpectElementOneOf(ElementExpectation):
         return f"must be one of {', '.join(self.choices)}: {said(value)}"
 
 
-class ExpectElementAnyOf(ElementExpectation):
+class ExpectElementAnyOf(ExpectElementValue):
     """Each element has at least one of several fields; ``element`` names the first of them."""
 
     others: list[str]
     """All of them."""
     rule: ClassVar[str] = "required"
-
-    @classmethod
-    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
-        column = parameters["column"]
-        rows = super().broken(chunk, landed_at, **parameters)
-        return _but(rows, chunk.problems.get(column, {}), chunk.problems.get(f"{column}[]", {}))
 
     @classmethod
     def broken_elements(
