@@ -248,6 +248,19 @@ def test_a_server_that_is_away_is_said_plainly(tmp_path: Path) -> None:
         warehouse.set_up(Settings(home=tmp_path, warehouse_url=gone.url()))
 
 
+def until_encrypted(url: str) -> None:
+    """Await that a server has read its new settings: it does so after it has said that it will."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(f"{url}?sslmode=require").close()
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline, "the server does not encrypt"
+            time.sleep(0.05)
+        else:
+            return
+
+
 def test_a_server_that_wants_ssl_says_so(tmp_path: Path) -> None:
     with own_server(15) as server_:
         hba = server_.folder / "data" / "pg_hba.conf"
@@ -263,7 +276,7 @@ def test_a_server_that_wants_ssl_says_so(tmp_path: Path) -> None:
         server_.run("alter system set ssl = on")
         hba.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
         server_.run("select pg_reload_conf()")
-        time.sleep(1)  # the server reads its new settings after it has answered
+        until_encrypted(server_.url())
         refused = Settings(home=tmp_path, warehouse_url=server_.url() + "?sslmode=disable")
         with pytest.raises(WarehouseUnavailableError, match="only connections with SSL") as caught:
             warehouse.set_up(refused)

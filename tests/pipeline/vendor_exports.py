@@ -11,48 +11,9 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
+from tests.unit.source_trials import SHOPIFY_HEADER
+
 Row = dict[str, Any]
-HEADER = [
-    "Name",
-    "Email",
-    "Financial Status",
-    "Paid at",
-    "Fulfillment Status",
-    "Fulfilled at",
-    "Accepts Marketing",
-    "Currency",
-    "Subtotal",
-    "Shipping",
-    "Taxes",
-    "Total",
-    "Discount Code",
-    "Discount Amount",
-    "Shipping Method",
-    "Created at",
-    "Lineitem quantity",
-    "Lineitem name",
-    "Lineitem price",
-    "Lineitem compare at price",
-    "Lineitem sku",
-    "Lineitem requires shipping",
-    "Lineitem taxable",
-    "Lineitem fulfillment status",
-    "Billing Name",
-    "Billing Country",
-    "Billing Phone",
-    "Shipping Country",
-    "Shipping Province",
-    "Notes",
-    "Cancelled at",
-    "Payment Method",
-    "Refunded Amount",
-    "Vendor",
-    "Id",
-    "Tags",
-    "Source",
-    "Lineitem discount",
-    "Phone",
-]
 """Columns of Shopify's order export, as files of 2025 and 2026 have them."""
 
 START = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
@@ -67,7 +28,7 @@ def shop_time(moment: datetime) -> str:
 def shopify_csv(rows: Sequence[Row], newline: str = "\n") -> bytes:
     """Lines of the export, under its header."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, HEADER, restval="", lineterminator=newline)
+    writer = csv.DictWriter(out, SHOPIFY_HEADER, restval="", lineterminator=newline)
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().encode()

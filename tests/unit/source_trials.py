@@ -19,6 +19,48 @@ from customer360.sources import declaration
 from customer360.sources.conversion import Conversion, convert
 
 Row = dict[str, Any]
+SHOPIFY_HEADER = [
+    "Name",
+    "Email",
+    "Financial Status",
+    "Paid at",
+    "Fulfillment Status",
+    "Fulfilled at",
+    "Accepts Marketing",
+    "Currency",
+    "Subtotal",
+    "Shipping",
+    "Taxes",
+    "Total",
+    "Discount Code",
+    "Discount Amount",
+    "Shipping Method",
+    "Created at",
+    "Lineitem quantity",
+    "Lineitem name",
+    "Lineitem price",
+    "Lineitem compare at price",
+    "Lineitem sku",
+    "Lineitem requires shipping",
+    "Lineitem taxable",
+    "Lineitem fulfillment status",
+    "Billing Name",
+    "Billing Country",
+    "Billing Phone",
+    "Shipping Country",
+    "Shipping Province",
+    "Notes",
+    "Cancelled at",
+    "Payment Method",
+    "Refunded Amount",
+    "Vendor",
+    "Id",
+    "Tags",
+    "Source",
+    "Lineitem discount",
+    "Phone",
+]
+"""The columns of Shopify's order export (CSV), as the admin spells them."""
 EXPORTED_AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 

@@ -15,49 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.source_trials import Outcome, known, run
-
-HEADER = [
-    "Name",
-    "Email",
-    "Financial Status",
-    "Paid at",
-    "Fulfillment Status",
-    "Fulfilled at",
-    "Accepts Marketing",
-    "Currency",
-    "Subtotal",
-    "Shipping",
-    "Taxes",
-    "Total",
-    "Discount Code",
-    "Discount Amount",
-    "Shipping Method",
-    "Created at",
-    "Lineitem quantity",
-    "Lineitem name",
-    "Lineitem price",
-    "Lineitem compare at price",
-    "Lineitem sku",
-    "Lineitem requires shipping",
-    "Lineitem taxable",
-    "Lineitem fulfillment status",
-    "Billing Name",
-    "Billing Country",
-    "Billing Phone",
-    "Shipping Country",
-    "Shipping Province",
-    "Notes",
-    "Cancelled at",
-    "Payment Method",
-    "Refunded Amount",
-    "Vendor",
-    "Id",
-    "Tags",
-    "Source",
-    "Lineitem discount",
-    "Phone",
-]
+from tests.unit.source_trials import SHOPIFY_HEADER, Outcome, known, run
 
 
 def first(**changes: Any) -> dict[str, str]:
@@ -80,7 +38,9 @@ def further(**changes: Any) -> dict[str, str]:
     return line | {key.replace("_", " "): value for key, value in changes.items()}
 
 
-def file_of(*lines: dict[str, str], delimiter: str = ",", newline: str = "\n", header: list[str] = HEADER) -> bytes:
+def file_of(
+    *lines: dict[str, str], delimiter: str = ",", newline: str = "\n", header: list[str] = SHOPIFY_HEADER
+) -> bytes:
     out = io.StringIO()
     writer = csv.DictWriter(out, header, restval="", extrasaction="ignore", delimiter=delimiter, lineterminator=newline)
     writer.writeheader()
@@ -185,7 +145,7 @@ def test_a_gift_card_is_an_item_of_its_own_category() -> None:
 
 
 def test_an_order_without_an_id_column_is_known_by_its_name() -> None:
-    header = [name for name in HEADER if name != "Id"]
+    header = [name for name in SHOPIFY_HEADER if name != "Id"]
     done = run("shopify_csv", "orders.csv", file_of(first(), header=header))
     assert done.only["order_id"] == "#1001"
     assert done.conversion.defaults == {"order_id: the Name, for want of an Id": 1}
