@@ -5,10 +5,20 @@
   Repeatable read makes the delete and the query see the same dirty keys, although a model beside this one may be
   adding some: a key seen only by the insert would collide with its own old row. Without merge joins: the planner takes
   one for few keys of a large table where its histogram ends before them, and it walks the whole index.
+
+  `marked_by`: a macro that gives the keys of a scope which this table alone has, worked out from those of other scopes.
 #}
-{% macro replace_scope(target, columns, scope, scope_key, query) -%}
+{% macro replace_scope(target, columns, scope, scope_key, query, marked_by=none) -%}
     set transaction isolation level repeatable read;
     set local enable_mergejoin = off;
+    {% if marked_by -%}
+    insert into {{ source('ops', 'dirty') }} (scope, key)
+    select '{{ scope }}', key from (
+        {{ marked_by() }}
+    ) as marked (key)
+    order by key
+    on conflict do nothing;
+    {% endif -%}
     delete from {{ target }} where {{ scope_key }} in {{ dirty(scope) }};
     insert into {{ target }} ({{ columns }})
     select {{ columns }} from (
@@ -61,7 +71,7 @@
             {% if touches -%}
                 {{ replace_scope_and_touch(target, columns, meta.scope, meta.scope_key, sql, touches) }}
             {%- else -%}
-                {{ replace_scope(target, columns, meta.scope, meta.scope_key, sql) }}
+                {{ replace_scope(target, columns, meta.scope, meta.scope_key, sql, context.get(meta.get('marked_by'))) }}
             {%- endif %}
         {%- endcall %}
     {% else %}

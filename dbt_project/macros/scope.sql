@@ -2,7 +2,9 @@
   What a run has to do again: the keys of `ops.dirty`.
 
   A model names its scope in `meta`:
-    scope        order | session | ticket | event | stream | customer | day; without one the model is always built whole
+    scope        order | session | ticket | event | stream | attribution | customer | day; without one the model is
+                 always built whole
+    marked_by    the macro that marks the keys of a scope that no other table has
     scope_key    the column that holds the scope's key
     touches      {scope: column}: keys that a change of this table makes dirty for the models that read it
     primary_key  the columns of its unique index

@@ -8,8 +8,8 @@ from expectations.candidate import changed, filled, no_row, one_row_per
 
 
 def suite(*, whole: bool) -> ExpectationSuite:
-    """What must hold of the attributed orders of the touched customers (of all, if ``whole``)."""
-    among = changed("customer", "customer_key", whole=whole)
+    """What must hold of the orders that are attributed again (of all, if ``whole``)."""
+    among = changed("attribution", "order_key", whole=whole)
     return ExpectationSuite(
         name="candidate.order_attribution",
         expectations=[

@@ -6,7 +6,6 @@
 {#- Bits of grouping(category, brand): which of the two a row is summed over. #}
 {%- set per_category = 1 %}
 {%- set per_brand = 2 %}
-{%- set per_customer = 3 %}
 
 with summed as (
     select
@@ -21,7 +20,7 @@ with summed as (
     from {{ ref('fct_order_items') }}
     where customer_key is not null and is_valid
         {{- only_dirty('customer', 'customer_key') }}
-    group by grouping sets ((customer_key, category), (customer_key, brand), (customer_key))
+    group by grouping sets ((customer_key, category), (customer_key, brand))
 ),
 
 first_orders as (
@@ -33,19 +32,17 @@ first_orders as (
 ),
 
 first_items as (
-    select distinct on (items.customer_key) items.customer_key, items.category as first_order_category, items.sku as first_order_sku
+    select distinct on (first_orders.customer_key) first_orders.customer_key, items.category as first_order_category, items.sku as first_order_sku
     from first_orders
     inner join {{ ref('fct_order_items') }} as items using (order_key)
-    where items.customer_key is not null
-        {{- only_dirty('customer', 'items.customer_key') }}
-    order by items.customer_key, items.line_amount desc nulls last, items.line_number
+    order by first_orders.customer_key, items.line_amount desc nulls last, items.line_number
 )
 
 select
     summed.customer_key,
-    max(item_quantity) filter (where level = {{ per_customer }}) as item_quantity,
-    max(returned_quantity) filter (where level = {{ per_customer }}) as returned_quantity,
-    max(kept_quantity) filter (where level = {{ per_customer }}) as kept_quantity,
+    sum(item_quantity) filter (where level = {{ per_category }}) as item_quantity,
+    sum(returned_quantity) filter (where level = {{ per_category }}) as returned_quantity,
+    sum(kept_quantity) filter (where level = {{ per_category }}) as kept_quantity,
     {%- for what, level in [('category', per_category), ('brand', per_brand)] %}
     count({{ what }}) filter (where level = {{ level }} and kept_quantity > 0) as {{ what }}_count,
     {%- endfor %}

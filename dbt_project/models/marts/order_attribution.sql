@@ -1,8 +1,9 @@
 {{ config(
     tags=['live'],
     meta={
-        'scope': 'customer', 'scope_key': 'customer_key', 'primary_key': ['order_key', 'touch_number'],
-        'indexes': ['(customer_key)'], 'cluster_by': 'customer_key',
+        'scope': 'attribution', 'scope_key': 'order_key', 'primary_key': ['order_key', 'touch_number'],
+        'marked_by': 'reattributed_orders',
+        'indexes': ['(session_key) where session_key is not null'], 'cluster_by': 'customer_key',
     }
 ) }}
 
@@ -30,7 +31,7 @@ orders as (
         and fact.ordered_on >= directs.valid_from_on and fact.ordered_on < directs.valid_to_on
     where fact.customer_key is not null
         and not fact.is_cancelled
-        {{- only_dirty('customer', 'fact.customer_key') }}
+        {{- only_dirty('attribution', 'fact.order_key') }}
 ),
 
 -- Two joins that an index answers each, where one with "or" would pair every order with every visit of its customer.

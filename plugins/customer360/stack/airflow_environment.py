@@ -169,7 +169,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
             # Default 30: parsing the unchanged files again was most of what the idle stack burnt (bench/idle.py). A
             # changed file is parsed at once all the same. What waits is the watch of a DAG that was paused: until
             # then the sweep finds its files.
-            "min_file_process_interval": "180",
+            "min_file_process_interval": "1800",
             "dag_file_processor_timeout": "150",
         },
         "logging": {

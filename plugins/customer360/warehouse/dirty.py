@@ -13,7 +13,12 @@ from customer360.contract.feeds import FEEDS, Feed
 from customer360.settings import Settings
 from customer360.warehouse import Connection, connect, query
 
-KEY_TYPES = {feed.scope: "text" for feed in FEEDS.values()} | {"stream": "bigint", "customer": "bigint", "day": "date"}
+KEY_TYPES = {feed.scope: "text" for feed in FEEDS.values()} | {
+    "attribution": "text",
+    "stream": "bigint",
+    "customer": "bigint",
+    "day": "date",
+}
 """Scope -> the type that its keys, text in ``ops.dirty``, have in the tables."""
 
 

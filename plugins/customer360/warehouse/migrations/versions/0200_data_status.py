@@ -147,7 +147,7 @@ ops.control_totals.total: The total over the whole table.
 ops.control_totals.publication_id: The publication that last moved it.
 ops.conversions.batch_id: The batch of converted records (ops.batches).
 ops.conversions.converted_at: When the vendor's export was converted (UTC).
-ops.dirty.scope: What kind of key it is: order, session, ticket, customer or day.
+ops.dirty.scope: What kind of key it is: order, session, ticket, event, stream, attribution, customer or day.
 ops.dirty.key: The key, as text.
 ops.freshness.subject: The feed or table.
 ops.freshness.measure: What was measured: landing, publication or event.
