@@ -24,8 +24,8 @@ from customer360.settings import Settings
 from customer360.warehouse import Connection, query
 from customer360.warehouse.run_log import GateBlockedError, Run, told
 
-# A whole table keeps a processor of the server busy by itself. Dirty keys alone are answered at once, and then the time is
-# that of Great Expectations, which one interpreter runs one thread at a time.
+# A whole table keeps a processor of the server busy by itself. Dirty keys alone are answered at once, and then the time
+# is that of Great Expectations, which one interpreter runs one thread at a time.
 _WHOLE_SUITES = min(4, os.cpu_count() or 1)
 
 # Enough to recognise a pattern; the rest is one query away.
@@ -64,7 +64,6 @@ def check_candidate(
     judged = [table for table in tables if (table.is_daily if kind == "daily" else table.is_live)]
     progress.stage("candidate gate", len(judged))
     dirty = {scope for (scope,) in run.lock.execute("select distinct scope from ops.dirty").fetchall()}
-
 
     def judge(table: PublishedTable) -> _Judgement:
         if kind == "live" and table.scope not in dirty:
