@@ -18,6 +18,7 @@ BENCHMARKS = (
     "curve",
     "cuts",
     "idle",
+    "steady",
     "backup",
 )
 
