@@ -607,9 +607,9 @@ def _dbt(
 def _settle_behaviour_flags() -> None:
     """Keep one of each behaviour flag, and name its source without a search.
 
-    Every call adds the adapter's flags to this list of the process again, and dbt walks the stack and every module for each
-    of them to find who declared it: a third of a second per call, and the hundredth call of a process would spend most
-    of its time on that (dbt-adapters 1.x, measured).
+    Every call adds the adapter's flags to this list of the process again, and dbt walks the stack and every module for
+    each of them to find who declared it: a third of a second per call, and the hundredth call of a process would spend
+    most of its time on that (dbt-adapters 1.x, measured).
     """
     from dbt.adapters.base import impl
     from dbt_common.behavior_flags import BehaviorFlagRendered
