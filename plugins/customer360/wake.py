@@ -59,13 +59,13 @@ def waiting_files(settings: Settings, feed: str) -> list[landing.LandedFile]:
     return fresh + [file for file in landing.files(settings, feed) if file.location in locations - known]
 
 
-def has_unbuilt(settings: Settings, feed: str) -> bool:
-    """Whether a batch of the feed is loaded and no build has taken it yet."""
+def has_unbuilt(settings: Settings, feed: str | None = None) -> bool:
+    """Whether a batch (of the feed, or of any) is loaded and no build has taken it yet."""
     with warehouse.connect("loader", settings, autocommit=True) as connection:
         return bool(
             warehouse.scalar(
                 connection,
-                "select exists (select from ops.unpublished_batches where not is_claimed and feed = %s)",
+                "select exists (select from ops.unpublished_batches where not is_claimed and (feed = %s) is not false)",
                 [feed],
             )
         )

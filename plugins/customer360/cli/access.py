@@ -14,7 +14,7 @@ from customer360.cli.options import JsonOption
 from customer360.errors import ConfigurationError
 from customer360.settings import get_settings
 from customer360.stack import airflow_users
-from customer360.terminal import out
+from customer360.terminal import counted, out
 from customer360.warehouse import logins
 
 access_app = typer.Typer(
@@ -77,15 +77,20 @@ def list_access(json: Annotated[bool, typer.Option("--json", help="Print a JSON 
 
 
 @access_app.command("revoke")
-def revoke(name: _NAME) -> None:
+def revoke(name: _NAME, json: JsonOption = False) -> None:
     """Remove a log-in: its sessions in the warehouse end now, those in Airflow when `c360 up` restarts it."""
     settings = get_settings()
     in_airflow = airflow_users.revoke(settings, name)
-    if in_airflow:
-        out().print(f"{name} no longer logs in to Airflow. Open sessions end with the next `c360 up`.")
+    ended: int | None = None
     if name in {login.name for login in logins.listed(settings)} or not in_airflow:
         ended = logins.revoke(settings, name)
-        out().print(f"{name} no longer logs in to the warehouse; {ended} open sessions were ended.")
+    if json:
+        typer.echo(json_module.dumps({"name": name, "in_airflow": in_airflow, "ended_sessions": ended}))
+        return
+    if in_airflow:
+        out().print(f"{name} no longer logs in to Airflow. Open sessions end with the next `c360 up`.")
+    if ended is not None:
+        out().print(f"{name} no longer logs in to the warehouse; {counted(ended, 'open session')} ended.")
 
 
 @access_app.command("rotate")

@@ -114,6 +114,7 @@ def list_incidents(json: Annotated[bool, typer.Option("--json", help="Print a JS
 def close_incident(
     incident_id: Annotated[int, typer.Argument(help="The incident's number, as `c360 incident list` shows it.")],
     because: Annotated[str, typer.Option(help="Why it is no longer worth anybody's night.")],
+    json: JsonOption = False,
 ) -> None:
     """Close an incident by hand. It stays closed as long as its cause lasts, and opens again if that comes back."""
     from customer360.front_door import ledger
@@ -121,11 +122,16 @@ def close_incident(
 
     with warehouse.connect("owner", get_settings(), autocommit=True) as connection:
         incidents.close(connection, incident_id, who=ledger.me(), why=because)
+    if json:
+        typer.echo(json_module.dumps({"incident_id": incident_id, "state": "closed"}))
+        return
     out().print(f"Incident {incident_id} is closed.")
 
 
 @incident_app.command("end-run")
-def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the server's log.")]) -> None:
+def end_run(
+    because: Annotated[str, typer.Option(help="Why; it goes into the server's log.")], json: JsonOption = False
+) -> None:
     """End the run that writes: its lease and its sessions are taken away, its work is done by the next run."""
     from customer360.errors import Customer360Error
 
@@ -133,6 +139,9 @@ def end_run(because: Annotated[str, typer.Option(help="Why; it goes into the ser
     if not holder:
         raise Customer360Error("No run is writing.", "Run `c360 status`.")
     logging.getLogger(__name__).warning("%s was ended: %s", holder, because)
+    if json:
+        typer.echo(json_module.dumps({"ended": str(holder), "next": "c360 run"}))
+        return
     out().print(f"{holder} was ended. Next: c360 run")
 
 
@@ -143,6 +152,7 @@ def drill(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Say whether the situation is mended.")] = False,
     end: Annotated[bool, typer.Option("--end", help="Stop the scratch installation and remove it.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Practise a runbook: put a scratch installation of its own into that situation; say whether you mended it."""
     from customer360.oncall import drills
@@ -152,11 +162,15 @@ def drill(
 
     console = out()
     if name == "list":
-        for known, scene_of in (drills.DRILLS | drills.STACK_DRILLS).items():
-            console.print(f"{known:<28}{(scene_of.__doc__ or '').strip()}")
+        known = {one: (scene.__doc__ or "").strip() for one, scene in (drills.DRILLS | drills.STACK_DRILLS).items()}
+        if json:
+            typer.echo(json_module.dumps([{"drill": one, "situation": what} for one, what in known.items()]))
+            return
+        for one, what in known.items():
+            console.print(f"{one:<28}{what}")
         return
     if check or end:
-        _judge_drill(name, home, check=check, end=end)
+        _judge_drill(name, home, check=check, end=end, json=json)
         return
     if name not in drills.DRILLS | drills.STACK_DRILLS:
         raise drills.DrillError(f"There is no drill {name!r}.", "Run `c360 drill list`.")
@@ -180,6 +194,10 @@ def drill(
     (folder / "drill.json").write_text(
         json_module.dumps({"environment": scene.environment, "processes": scene.processes})
     )
+    if json:
+        told = {"drill": name, "home": str(folder), "told": scene.told or None}
+        typer.echo(json_module.dumps(told | {"environment": {"C360_HOME": str(folder)} | scene.environment}))
+        return
     exports = " ".join(f"{key}={value}" for key, value in ({"C360_HOME": str(folder)} | scene.environment).items())
     console.print(f"Something is wrong with the installation in {folder}. You are woken.\n")
     console.print(f"  export {exports}\n  c360 status\n")
@@ -188,7 +206,7 @@ def drill(
     console.print(f"Mended? c360 drill {name} --home {folder} --check\nDone?   c360 drill {name} --home {folder} --end")
 
 
-def _judge_drill(name: str, home: Path | None, *, check: bool, end: bool) -> None:
+def _judge_drill(name: str, home: Path | None, *, check: bool, end: bool, json: bool) -> None:
     """Say whether a drill's situation is mended (exit code 1: not yet), and remove its installation."""
     from customer360.errors import Customer360Error
     from customer360.oncall import drills
@@ -198,10 +216,15 @@ def _judge_drill(name: str, home: Path | None, *, check: bool, end: bool) -> Non
         raise Customer360Error("That is no folder of a drill.", f"Run `c360 drill {name}` first; it says its folder.")
     kept = json_module.loads((home / "drill.json").read_text())
     settings = load_settings(dict(kept["environment"]) | {"C360_HOME": str(home)})
-    if check and not drills.is_over(name, settings):
-        out().print("Not yet: the incident is still open.")
+    is_mended = drills.is_over(name, settings) if check else None
+    if json and (check or end):
+        is_gone = end and is_mended is not False
+        typer.echo(json_module.dumps({"drill": name, "is_mended": is_mended, "is_gone": is_gone}))
+    if is_mended is False:
+        if not json:
+            out().print("Not yet: the incident is still open.")
         raise typer.Exit(1)
-    if check:
+    if is_mended and not json:
         out().print("[green]Mended:[/] the incident has closed.")
     if end:
         for pid in kept["processes"]:
@@ -209,4 +232,5 @@ def _judge_drill(name: str, home: Path | None, *, check: bool, end: bool) -> Non
                 os.killpg(pid, signal.SIGKILL)
         processes.down(settings)
         shutil.rmtree(home, ignore_errors=True)
-        out().print("The scratch installation is gone.")
+        if not json:
+            out().print("The scratch installation is gone.")

@@ -15,7 +15,7 @@ from customer360 import warehouse
 from customer360.cli.completion import batches_of, feeds_of
 from customer360.cli.options import BecauseOption, ByOption, JsonOption
 from customer360.settings import get_settings
-from customer360.terminal import out
+from customer360.terminal import counted, out
 
 group = typer.Typer(no_args_is_help=True, help="The rows that stepped aside: look, correct, let in again, give up.")
 
@@ -139,13 +139,18 @@ def export(
     feed: FeedOption = None,
     rule: RuleOption = None,
     field: FieldOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Write open rows to a file, to be corrected and released. It holds personal data: delete it afterwards."""
     from customer360.front_door import quarantine
 
     with warehouse.connect("oncall", get_settings()) as connection:
         count = quarantine.export(connection, _selection(ids, batch, feed, rule, field), target)
-    out().print(f"{count:,} rows written to {target} (readable by you alone; it holds personal data).", markup=False)
+    if json:
+        typer.echo(json_module.dumps({"rows": count, "file": str(target)}))
+        return
+    written = f"{counted(count, 'row')} written to {target} (readable by you alone; it holds personal data)."
+    out().print(written, markup=False)
     out().print(f"Next: correct it, then `c360 quarantine release --file {target} --because …`.", markup=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +36,6 @@ def up(
 
     settings = get_settings()
     if json:
-        import json as json_module
-
         found = processes.up(settings, airflow=not no_airflow)
         typer.echo(json_module.dumps({name: str(value) for name, value in asdict(found).items() if value}))
         return
@@ -45,13 +44,16 @@ def up(
     print_addresses(found)
 
 
-def down() -> None:
+def down(json: JsonOption = False) -> None:
     """Stop Airflow and the warehouse, and what a crash has left of them. Nothing of the data is lost."""
     from customer360.stack import processes
 
     settings: Settings = get_settings()
     with out().status("Stopping…") as status:
         stopped = processes.down(settings, progress=lambda line: status.update(f"Stopping {line}"))
+    if json:
+        typer.echo(json_module.dumps({"stopped": list(stopped)}))
+        return
     out().print("Stopped: " + ", ".join(stopped) if stopped else "Nothing was running.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_module
 from typing import Annotated
 
 import typer
@@ -37,18 +38,20 @@ def url(
     is_reader = known in warehouse.READERS
     target = warehouse.reader_url(known, settings) if is_reader else warehouse.url(known, settings)
     if json:
-        import json as json_module
-
         typer.echo(json_module.dumps({"role": role, "url": target}))
     else:
         typer.echo(target)
 
 
-def adopt_settings() -> None:
+def adopt_settings(json: JsonOption = False) -> None:
     """Make this shell's time zone and currency those of the warehouse, on purpose. The next run builds everything."""
     settings = get_settings()
     with warehouse.connect("owner", settings, autocommit=True) as connection:
         changed = agreement.adopt(connection, settings)
+    if json:
+        now = {name: {"before": before, "now": getattr(settings, name)} for name, before in changed.items()}
+        typer.echo(json_module.dumps({"changed": now, "next": "c360 run --full-refresh" if changed else None}))
+        return
     if not changed:
         typer.echo("Nothing to change: the warehouse has these settings.")
     for name, before in changed.items():
@@ -65,7 +68,6 @@ def sql(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array of objects.")] = False,
 ) -> None:
     """Query the published tables and the operating tables, read only; no psql is needed."""
-    import json as json_module
     import sys
 
     from psycopg.rows import dict_row
