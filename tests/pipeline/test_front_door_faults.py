@@ -138,6 +138,26 @@ def test_what_is_no_regular_file_is_refused_unopened(settings: Settings, tmp_pat
     assert load.ingest(settings).batches == []
 
 
+def test_a_file_that_is_removed_before_it_is_read_leaves_a_trace_and_is_taken_when_it_comes_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landing.prepare(settings)
+    path = Path(settings.landing_url) / "orders" / "a.jsonl"
+    path.write_bytes(jsonl([order(1)]))
+    (listed,) = landing.files(settings, "orders")
+    path.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(landing, "files", lambda *_: [listed])
+        (outcome,) = load.ingest(settings).batches
+    assert outcome.state == "refused"
+    assert outcome.error.startswith("it was removed or renamed before")
+    assert load.ingest(settings).batches == []
+    path.write_bytes(jsonl([order(1)]))
+    os.utime(path, ns=(listed.modified_ns, listed.modified_ns))
+    (outcome,) = load.ingest(settings).batches
+    assert outcome.state == "loaded"
+
+
 def test_a_feeds_folder_that_is_a_link_is_not_followed(settings: Settings, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -34,5 +34,6 @@ def test_what_a_command_says_can_be_read_by_a_program(name: str, command: Any) -
 
 @pytest.mark.parametrize(("name", "command"), sorted(_commands(), key=lambda one: one[0]))
 def test_each_command_and_each_option_says_what_it_is_for(name: str, command: Any) -> None:
-    assert command.help and command.help[0].isupper() and command.help.rstrip().endswith((".", "`")), name
+    assert (command.help or "").rstrip().endswith((".", "`")), name
+    assert command.help[0].isupper(), name
     assert not [p.name for p in command.params if not (getattr(p, "help", None) or p.name in {"ctx", "context"})]

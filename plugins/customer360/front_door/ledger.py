@@ -125,9 +125,10 @@ def unseen(connection: Connection, files: Iterable[LandedFile]) -> tuple[list[La
 
 
 def register(connection: Connection, settings: Settings, file: LandedFile) -> Batch | None:
-    """Enter a file into the ledger, as landed, refused or a duplicate; None if it has vanished or says nothing new.
+    """Enter a file into the ledger, as landed, refused or a duplicate; None if it says nothing new.
 
-    Two processes may register the same file at once: the unique index of contents lets one of them win.
+    A file that was listed and is gone is refused, so that the ledger says that it was there; if it comes back it is
+    taken. Two processes may register the same file at once: the unique index of contents lets one of them win.
     """
     if file.refused_because:
         content_hash, size = None, file.bytes
@@ -135,7 +136,8 @@ def register(connection: Connection, settings: Settings, file: LandedFile) -> Ba
         try:
             content_hash, size = landing.content_hash(settings, file.location)
         except FileNotFoundError:
-            return None
+            gone = "it was removed or renamed before it was read: land it again, unless it is there under another name"
+            return batch(connection, _insert(connection, file, None, "refused", error=gone))
         except OSError as error:
             return _refuse_unopened(connection, file, f"it cannot be opened: {error.strerror or error}")
         if size != file.bytes:
