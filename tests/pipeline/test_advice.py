@@ -162,6 +162,13 @@ _DAMAGES = (
     "alter table marts.customer_360 drop column order_count cascade",
     "alter table marts.fct_daily_revenue add column mine int",
     "drop table marts.fct_refunds cascade",
+    "alter table marts.fct_orders drop constraint fct_orders_pkey cascade",
+    "update ops.batches set state = 'loaded', publication_id = null where batch_id = {batch}",
+    "update ops.batches set state = 'landed' where batch_id = {batch}",
+    "delete from candidate.fct_orders",
+    "drop table candidate.customer_360 cascade",
+    "truncate ops.live_build",
+    "delete from identity.records",
 )
 
 

@@ -296,8 +296,7 @@ class _Load:
         with self._opened() as (source, size):
             gate = LandingGate(self.feed, self.batch.landed_at)
             self.connection.execute("set local timezone = 'UTC'")
-            if self.is_replay:
-                self._take_back()
+            self._take_back()
             repeats = Repeats(self.feed, size)
             ready = _ahead(self._gated(source.chunks, gate, repeats), beyond=size > _SMALL_FILE)
             with closing(ready):
@@ -356,6 +355,7 @@ class _Load:
     def _take_back(self) -> None:
         """Remove what the batch brought in before; its keys are dirty, as some may not come back.
 
+        A batch that was never loaded has brought nothing, unless somebody has set its state back by hand.
         Rows that left the quarantine have had their decision, which a replay does not reopen.
         """
         batch_id = self.batch.batch_id

@@ -14,6 +14,7 @@ from decimal import Decimal
 from customer360 import warehouse
 from customer360.contract.feeds import FEEDS, Feed
 from customer360.front_door import ledger, replay
+from customer360.models import runner
 from customer360.progress import Progress, Silent
 from customer360.publication import control_totals, published_layout
 from customer360.publication.build import published_tables
@@ -103,6 +104,11 @@ def _recount(settings: Settings, progress: Progress) -> Report:
             return report  # what is compared below needs the columns
         if not scalar(connection, "select exists (select from ops.live_build)"):
             return report  # nothing is published, or a whole build is due: there is nothing to compare with
+        if missing := _missing_tables(connection, settings):
+            report.checks.append(
+                Check("the tables that the build made are there", False, "", missing, "`c360 run --full-refresh`")
+            )
+            return report  # they are what the published ones are compared with
         progress.stage("ids", len(FEEDS))
         for feed in FEEDS.values():
             report.checks += _ids(connection, feed)
@@ -121,6 +127,19 @@ def _recount(settings: Settings, progress: Progress) -> Report:
         report.checks += [_together("marts = candidate, row by row", same), _together("every customer exists", known)]
         report.checks.append(_together("published journals = journals, row by row", list(_journals(connection))))
     return report
+
+
+def _missing_tables(connection: Connection, settings: Settings) -> list[str]:
+    """The tables behind the published ones that a build makes and that somebody has dropped since."""
+    names = [
+        f"{table.schema}.{table.name}"
+        for table in runner.model_tables(settings)
+        if not {"staging", "live"}.isdisjoint(table.tags)
+    ]
+    rows = connection.execute(
+        "select name from unnest(%s::text[]) as name where to_regclass(name) is null order by name", [names]
+    )
+    return [name for (name,) in rows.fetchall()]
 
 
 def _together(name: str, checks: list[Check]) -> Check:
@@ -191,6 +210,18 @@ def _ids(connection: Connection, feed: Feed) -> Iterator[Check]:
     if feed.built_into:
         yield _built(connection)
         return
+    yield _none(
+        connection,
+        f"each {feed.scope} is of the customer that identity says",
+        f"""
+        select {key} as broken
+        from {facts} as fact
+        left join identity.records as record on record.record_type = '{feed.scope}' and record.record_id = fact.{key}
+        where fact.{key} {due} and record.customer_key is distinct from fact.customer_key
+        """,
+        counted="",
+        next_step="`c360 run --full-refresh` resolves who is who anew",
+    )
     yield _none(
         connection,
         f"each {feed.scope} is in {facts} once",
