@@ -163,6 +163,8 @@ _DAMAGES = (
     "alter table marts.fct_daily_revenue add column mine int",
     "drop table marts.fct_refunds cascade",
     "alter table marts.fct_orders drop constraint fct_orders_pkey cascade",
+    "revoke all on raw.orders from c360_loader, c360_transformer",
+    "revoke select on all tables in schema marts from c360_bi_reader",
     "update ops.batches set state = 'loaded', publication_id = null where batch_id = {batch}",
     "update ops.batches set state = 'landed' where batch_id = {batch}",
     "delete from candidate.fct_orders",

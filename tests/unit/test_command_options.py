@@ -26,13 +26,16 @@ def _commands() -> Iterator[tuple[str, Any]]:
             yield " ".join(path), command
 
 
-@pytest.mark.parametrize(("name", "command"), sorted(_commands(), key=lambda one: one[0]))
+_COMMANDS: list[tuple[str, Any]] = sorted(_commands(), key=str)
+
+
+@pytest.mark.parametrize(("name", "command"), _COMMANDS)
 def test_what_a_command_says_can_be_read_by_a_program(name: str, command: Any) -> None:
     options = {option for parameter in command.params for option in parameter.opts}
     assert ("--json" in options) != (name in _WITHOUT_FACTS)
 
 
-@pytest.mark.parametrize(("name", "command"), sorted(_commands(), key=lambda one: one[0]))
+@pytest.mark.parametrize(("name", "command"), _COMMANDS)
 def test_each_command_and_each_option_says_what_it_is_for(name: str, command: Any) -> None:
     assert (command.help or "").rstrip().endswith((".", "`")), name
     assert command.help[0].isupper(), name

@@ -22,7 +22,7 @@ from customer360.oncall.alerts import channels
 from customer360.publication import published_layout
 from customer360.publication.build import MISSING_FROM_RAW
 from customer360.settings import Settings
-from customer360.warehouse import Connection, query
+from customer360.warehouse import Connection, query, roles
 from customer360.warehouse.run_log import DIED
 from customer360.warehouse.side_products import WHAT
 
@@ -146,6 +146,13 @@ def _batches(batch_ids: list[int]) -> str:
     return f"{len(batch_ids)} batches ({shown})"
 
 
+def _causes(error: str) -> tuple[str, ...]:
+    """The incidents that an error of a load belongs to: one cause is one incident, however many batches it stops."""
+    if "disk is full" in error or "No space left" in error:
+        return ("disk_nearly_full:",)
+    return ("rights_missing:",) if "permission denied" in error else ()
+
+
 @condition("batch_failed")
 def batch_failed(view: View) -> Iterator[Finding]:
     """A batch could not be loaded although it was not refused: the cause is ours, not the file's."""
@@ -179,8 +186,7 @@ def batch_failed(view: View) -> Iterator[Finding]:
             FEEDS[row["feed"]].published,
             {"batch_id": row["batch_id"], "batches": batch_ids[:20], "files": row["files"][:20],
              "attempts": row["attempts"]},
-            # A full disk is one incident, however many batches it stops.
-            follows=("disk_nearly_full:",) if "disk is full" in row["error"] or "No space left" in row["error"] else (),
+            follows=_causes(row["error"]),
         )  # fmt: skip
     for known in view.rows(
         """
@@ -668,6 +674,22 @@ def marts_changed(view: View) -> Iterator[Finding]:
             "c360 run",
             tuple(sorted({".".join(one.split(" ")[0].split(".")[:2]) for one in found})),
             {"columns": found[:50]},
+        )  # fmt: skip
+
+
+@condition("rights_missing")
+def rights_missing(view: View) -> Iterator[Finding]:
+    """A role of the pipeline or of the readers lacks a right on a table that set-up gave it."""
+    if found := roles.missing_grants(view.connection, view.settings):
+        yield Finding(
+            "rights_missing",
+            "rights_missing:tables",
+            "critical",
+            "Rights on tables were taken away: " + "; ".join(found[:5])
+            + (f"; and {len(found) - 5} more" if len(found) > 5 else ""),
+            "c360 set-up",
+            tuple(sorted({one.rsplit(" ", 1)[1] for one in found})),
+            {"rights": found[:50]},
         )  # fmt: skip
 
 

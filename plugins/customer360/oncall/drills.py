@@ -435,6 +435,14 @@ def marts_changed(scene: Scene) -> None:
 
 
 @_drill
+def rights_missing(scene: Scene) -> None:
+    """Somebody takes the rights on a raw table away, and the next file cannot be loaded."""
+    _change(scene, f"revoke all on raw.orders from {warehouse.role_name('loader', scene.settings)}")
+    _land(scene.settings, scene.folder, "refused", list(_orders("refused", 5)))
+    _run(scene)
+
+
+@_drill
 def backup_old(scene: Scene) -> None:
     """Nobody has made a backup for two days: the task that does it was paused."""
     from customer360.backup import sealing, take

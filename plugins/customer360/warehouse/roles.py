@@ -79,6 +79,9 @@ _NARROWED = (
     *(f"grant select (batch_id) on raw.{feed} to {{oncall}}" for feed in FEEDS),
 )
 
+_IS_NARROWED = "table_name = 'ops.leases' and privilege <> 'select'"
+"""SQL: what the statements above take back of the grants by schema."""
+
 # A log-in may change these of its own: they are what is good for it, and no promise rests on them.
 DEFAULTS: dict[Reader, dict[str, str]] = {
     # A reader sees one publication within a transaction (docs/architecture.md, principle 9).
@@ -545,3 +548,39 @@ def _grant(connection: Connection, settings: Settings) -> None:
                 run(f"{defaults} usage on sequences to {{role}}", schema, role)
     for statement in _NARROWED:
         connection.execute(sql.SQL(query(statement)).format(**{str(role): name for role, name in names.items()}))
+
+
+def missing_grants(connection: Connection, settings: Settings) -> list[str]:
+    """The rights on tables that set-up gave to the roles and that somebody has taken away, one line each.
+
+    ``c360 set-up`` grants them again.
+    """
+    wanted = [
+        (role_name(role, settings), str(role), privilege, schema)
+        for role, privileges, schemas in _GRANTS
+        for privilege in privileges.split(", ")
+        for schema in schemas
+    ]
+    rows = connection.execute(
+        query(
+            f"""
+            with granted as (
+                select wanted.*, relation.oid, wanted.schema || '.' || relation.relname as table_name
+                from unnest(%s::text[], %s::text[], %s::text[], %s::text[])
+                    as wanted (role_name, role, privilege, schema)
+                inner join pg_class as relation
+                    on relation.relnamespace = to_regnamespace(wanted.schema) and relation.relkind in ('r', 'v')
+                where exists (select from pg_roles where rolname = wanted.role_name)
+            )
+            select role || ' may not ' || string_agg(privilege, ', ' order by privilege) || ' ' || table_name
+            from granted
+            where not ({_IS_NARROWED})
+                and not (
+                    has_schema_privilege(role_name, schema, 'usage') and has_table_privilege(role_name, oid, privilege)
+                )
+            group by role, table_name order by 1
+            """
+        ),
+        [[row[place] for row in wanted] for place in range(4)],
+    ).fetchall()
+    return [line for (line,) in rows]
