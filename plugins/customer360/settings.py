@@ -42,7 +42,10 @@ from customer360.setting_rules import (
     objectives,
 )
 
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE = Path(__file__).resolve().parent
+IS_CHECKOUT = (_PACKAGE.parents[1] / "dbt_project").is_dir()
+PROJECT_ROOT = _PACKAGE.parents[1] if IS_CHECKOUT else _PACKAGE / "project"
+"""Where DAGs, dbt project, docs and sources are: around the package in a checkout, inside it in a wheel."""
 PREFIX = "C360_"
 SEVERITIES = ("info", "warning", "critical")
 
@@ -100,8 +103,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     home: Annotated[Path, Folder()] = _setting(
-        PROJECT_ROOT / ".c360",
-        "Folder that holds everything the product writes: the embedded server's data, landing zone, logs, secrets.",
+        PROJECT_ROOT / ".c360" if IS_CHECKOUT else Path.home() / ".customer360",
+        "Folder that holds everything the product writes: the embedded server's data, landing zone, logs, secrets. "
+        "Installed from a wheel, it is by default `~/.customer360`.",
     )
     warehouse_url: Annotated[str, _WAREHOUSE] = _setting(
         "",

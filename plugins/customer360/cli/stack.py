@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("up")(up)
     app.command("down")(down)
+    app.command("folders")(folders)
     app.command("set-up")(set_up)
     app.command("airflow", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(airflow)
 
@@ -55,6 +56,29 @@ def down(json: JsonOption = False) -> None:
         typer.echo(json_module.dumps({"stopped": list(stopped)}))
         return
     out().print("Stopped: " + ", ".join(stopped) if stopped else "Nothing was running.")
+
+
+def folders(json: JsonOption = False) -> None:
+    """Print where things are: DAGs, Airflow plug-ins, dbt project, pages, sources, and what the product writes."""
+    from customer360.settings import PROJECT_ROOT
+    from customer360.stack.airflow_environment import PLUGINS, dags_folder
+
+    settings = get_settings()
+    found = {
+        "home": settings.home,
+        "landing": settings.landing_url,
+        "dags": dags_folder(settings),
+        "airflow_plugins": PLUGINS,
+        "dbt_project": PROJECT_ROOT / "dbt_project",
+        "docs": PROJECT_ROOT / "docs",
+        "sources": PROJECT_ROOT / "sources",
+        "own_sources": settings.home / "sources",
+    }
+    if json:
+        typer.echo(json_module.dumps({name: str(place) for name, place in found.items()}))
+        return
+    for name, place in found.items():
+        typer.echo(f"{name:<16} {place}")
 
 
 def _step(status: object, line: str) -> None:

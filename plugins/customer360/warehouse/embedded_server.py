@@ -295,19 +295,26 @@ def _pg(program: str, *arguments: str) -> None:
     """Run one of PostgreSQL's programs, as its own system user when we are root (it refuses to run as root)."""
     user = _SYSTEM_USER if os.geteuid() == 0 else None
     with tempfile.TemporaryFile("w+") as output:  # a pipe would be held open by the server and never end
-        result = subprocess.run(
-            [binaries() / program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            user=user,
-            group=user,
-            extra_groups=[] if user else None,
-            cwd="/",
-            start_new_session=True,
-            check=False,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-        )
+        try:
+            result = subprocess.run(
+                [binaries() / program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                user=user,
+                group=user,
+                extra_groups=[] if user else None,
+                cwd="/",
+                start_new_session=True,
+                check=False,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+            )
+        except PermissionError as error:
+            raise WarehouseUnavailableError(
+                f"The system user {user or os.geteuid()} may not run {binaries() / program}: PostgreSQL refuses to run "
+                "as root, and a folder of that path is closed to others.",
+                "Install into a folder that others may enter, or run c360 as a user that is not root.",
+            ) from error
         output.seek(0)
         text = output.read()
     if result.returncode != 0:
