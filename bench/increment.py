@@ -6,7 +6,8 @@ The base: 200,000 customers, 2 million orders, 4 million sessions, 200,000 ticke
 is 500 new orders, 300 corrections of old orders, 150 sessions and 50 tickets, each of another customer; its time is
 that of build, gates and publication, less that of a run in which one record arrives again and nothing changes. Targets:
 the ratio of the larger to the smaller base under 1.5; rows read within 20 times the records of the customers touched.
-DuckDB computes the same customer_360 from Parquet on the same machine, and the two are compared figure by figure.
+DuckDB computes the same customer_360 from Parquet on the same machine, and a plain dbt-postgres project
+(bench/plain_project.py) builds it from the same raw rows, whole and by increments. All are compared figure by figure.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import os
 import sys
 import tempfile
 import time
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import duckdb
 from bench.at_rest import let_rest
 from bench.increment_data import land_increment, land_nothing_new, make_base
 from bench.model_times import slowest_models
+from bench.plain_project import PlainProject, same
 from customer360 import warehouse
 from customer360.progress import Silent
 from customer360.publication.build import build
@@ -88,24 +89,30 @@ def measure(customers: int, touched: int, *, with_duckdb: bool) -> dict[str, Any
             if with_duckdb:
                 figures["duckdb"] = beside_duckdb(settings, Path(home), whole["seconds"])
                 _tell(f"DuckDB: {figures['duckdb']}")
-            _tell("increments")
+            plain = PlainProject(settings)
+            seconds = plain.run()
+            figures["plain dbt project"] = {"full_build_seconds": seconds}
+            _tell(f"plain dbt project: built in {seconds} s; increments")
             let_rest(settings)
-            figures |= measure_increments(settings, customers, touched)
+            figures |= measure_increments(settings, customers, touched, plain)
         finally:
             embedded_server.stop(settings, immediate=True)
     return figures
 
 
-def measure_increments(settings: Settings, customers: int, touched: int) -> dict[str, Any]:
+def measure_increments(settings: Settings, customers: int, touched: int, plain: PlainProject) -> dict[str, Any]:
     """Medians of several increments, each of other customers, and of runs that change nothing; what one more read."""
     land_nothing_new(settings)
     timed(settings)  # the first run of a process pays for what it imports
-    empty, runs = [], []
+    plain.run()
+    empty, runs, of_plain = [], [], []
     for number in range(_RUNS):
         land_nothing_new(settings)
         empty.append(timed(settings))
         land_increment(settings, customers, touched, number)
         runs.append(timed(settings))
+        of_plain.append(plain.run())
+    differing = plain.differing()
     accounts = land_increment(settings, customers, touched, _RUNS)
     before = _statistics(settings)
     timed(settings)
@@ -120,6 +127,9 @@ def measure_increments(settings: Settings, customers: int, touched: int) -> dict
         "rows": {"of_the_touched": records, "read": read, "written": written, "most_read": most_read},
         "median_run": middle,
         "median_empty_run": _median(empty)["stages"],
+        "plain_dbt_run_seconds": sorted(of_plain)[len(of_plain) // 2],
+        "run_is_times_plain_dbt": round(middle["seconds"] / sorted(of_plain)[len(of_plain) // 2], 2),
+        "differing_from_plain_dbt": differing,
         "all_run_seconds": [run["seconds"] for run in runs],
         "all_empty_run_seconds": [run["seconds"] for run in empty],
     }
@@ -209,7 +219,7 @@ def beside_duckdb(settings: Settings, folder: Path, whole_seconds: float) -> dic
     differing = {
         column: wrong
         for n, column in enumerate(columns)
-        if (wrong := sum(not _same(our[n], their[n]) for our, their in zip(ours, theirs, strict=True)))
+        if (wrong := sum(not same(our[n], their[n]) for our, their in zip(ours, theirs, strict=True)))
     }
     return {
         "seconds": round(seconds, 2),
@@ -218,12 +228,6 @@ def beside_duckdb(settings: Settings, folder: Path, whole_seconds: float) -> dic
         "columns": len(columns),
         "differing": differing,
     }
-
-
-def _same(our: Any, their: Any) -> bool:
-    if our is None or their is None or not isinstance(our, (int, float, Decimal)):
-        return bool(our == their)
-    return abs(float(our) - float(their)) <= 0.00011  # averages are rounded to four decimals on both sides
 
 
 def _export(settings: Settings, select: str, target: Path) -> None:
