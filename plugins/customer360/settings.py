@@ -280,6 +280,11 @@ class Settings(BaseSettings):
         "@, domains of visitors' e-mail addresses, with commas between them. A change rebuilds all tables.",
     )
 
+    airflow_history_days: Annotated[int, Whole(0, 36_500)] = _setting(
+        30,
+        "The DAG `tidy_airflow` removes the records and task logs of Airflow's runs that are older than this. The "
+        "product's own records of runs, batches and gates stay. 0: nothing is removed.",
+    )
     landed_file_days: Annotated[int, Whole(0, 36_500)] = _setting(
         90, "`c360 tidy` removes landed files older than this whose batch is published."
     )

@@ -196,6 +196,28 @@ def test_a_past_day_asked_for_in_the_form_gets_a_schema_of_its_own(shop: Shop) -
     assert (day,) not in published
 
 
+def test_old_runs_and_their_logs_are_removed_at_night(shop: Shop) -> None:
+    name = warehouse.airflow_database_name(shop.settings)
+    old = "from dag_run where dag_id = 'build_customer_360' and start_date < now() - interval '31 days'"
+    with warehouse.connect("owner", shop.settings, autocommit=True, database=name) as connection:
+        connection.execute(
+            """
+            update dag_run set start_date = start_date - interval '40 days' where id in (
+                select id from dag_run where dag_id = 'build_customer_360' and state = 'success' order by id limit 2)
+            """
+        )
+        assert warehouse.scalar(connection, f"select count(*) {old}") == 2
+    log = shop.settings.logs / "tasks" / "dag_id=gone" / "run_id=gone" / "attempt=1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("old")
+    os.utime(log, (0, 0))
+    run_id = shop.api.trigger("tidy_airflow", {})
+    assert shop.api.wait_for_run("tidy_airflow", run_id, 240) == "success"
+    with warehouse.connect("owner", shop.settings, autocommit=True, database=name) as connection:
+        assert warehouse.scalar(connection, f"select count(*) {old}") == 0
+    assert not log.parent.parent.exists()
+
+
 def test_every_task_links_its_runbook(shop: Shop) -> None:
     plugins = shop.api.get("/plugins", limit=100)["plugins"]
     ours = next(plugin for plugin in plugins if plugin["name"] == "customer360")

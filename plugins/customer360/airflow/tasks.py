@@ -132,6 +132,18 @@ def back_up() -> str:
         return str(made)
 
 
+def tidy_airflow() -> str:
+    """Remove old records and logs of Airflow itself."""
+    from customer360.stack import tidying
+
+    with told_plainly():
+        tidied = tidying.tidy_airflow(get_settings())
+        if tidied.before is None:
+            raise AirflowSkipException(f"Removed {tidied}.")
+        _log.info("Removed: %s", tidied)
+        return str(tidied)
+
+
 def sweep(alias: str) -> str:
     """Wake, through ``alias``, each DAG for which something waits that no event has announced; renew Data Docs."""
     from customer360 import wake

@@ -121,7 +121,8 @@ def set_up(
 def airflow(context: typer.Context) -> None:
     """Run an airflow command in this installation's environment: c360 airflow dags list.
 
-    Two words are its own: `c360 airflow health COMPONENT` (exit 0 if it lives) and `c360 airflow password`.
+    Three words are its own: `c360 airflow health COMPONENT` (exit 0 if it lives), `c360 airflow password`, and
+    `c360 airflow tidy [--dry-run]`, which removes old runs and their logs (C360_AIRFLOW_HISTORY_DAYS).
     """
     from customer360.stack import processes
     from customer360.stack.airflow_environment import airflow_secrets
@@ -130,6 +131,13 @@ def airflow(context: typer.Context) -> None:
     words = list(context.args) or ["--help"]
     if words == ["password"]:
         typer.echo(airflow_secrets(settings).admin_password)
+    elif words[0] == "tidy" and set(words[1:]) <= {"--dry-run"}:
+        from customer360.stack import tidying
+
+        dry_run = "--dry-run" in words
+        typer.echo(
+            ("Would be removed: " if dry_run else "Removed: ") + f"{tidying.tidy_airflow(settings, dry_run=dry_run)}."
+        )
     elif words[0] == "health" and len(words) == 2 and words[1] in processes.COMPONENTS:
         _check_health(settings, words[1])
     else:

@@ -174,13 +174,18 @@ def set_up(settings: Settings, *, adopt: bool = False, progress: Progress | None
 
 def run_airflow(settings: Settings, arguments: list[str]) -> NoReturn:
     """Become ``airflow ARGUMENTS`` in this installation's environment; returns only by ending the process."""
-    port = settings.airflow_port or _state(settings).get("port") or 0
-    database_url = warehouse.url("owner", settings, database=warehouse.airflow_database_name(settings))
     command = COMPONENTS.get(arguments[0], tuple(arguments)) if len(arguments) == 1 else tuple(arguments)
     settings.home.mkdir(parents=True, exist_ok=True)
     os.execve(  # noqa: S606
-        sys.executable, [sys.executable, "-m", "airflow", *command], environment(settings, database_url, port)
+        sys.executable, [sys.executable, "-m", "airflow", *command], airflow_variables(settings)
     )
+
+
+def airflow_variables(settings: Settings) -> dict[str, str]:
+    """The environment of an ``airflow`` command of this installation."""
+    port = settings.airflow_port or _state(settings).get("port") or 0
+    database_url = warehouse.url("owner", settings, database=warehouse.airflow_database_name(settings))
+    return environment(settings, database_url, port)
 
 
 def silent_seconds(settings: Settings, component: str) -> float | None:
