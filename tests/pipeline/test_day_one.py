@@ -233,7 +233,7 @@ def test_every_column_of_customer_360_is_explained_or_has_its_reason() -> None:
 def test_what_a_customers_figure_is_made_of_adds_up_to_it(year_shop: Settings, table: str) -> None:
     ways: Counter[str] = Counter()
     lines = 0
-    for key in customers(year_shop, 3):
+    for key in customers(year_shop, 2):
         for column in OF_CUSTOMERS[table]:
             told = explain(year_shop, table, column, key)
             assert told.agrees, (column, key, told.value, told.recounted)
@@ -274,14 +274,14 @@ def test_a_figure_of_a_fact_is_its_terms_or_the_line_that_landed_it(year_shop: S
     for table, key in KEYS.items():
         columns = {one.name: one.columns for one in model_tables(get_settings())}[table]
         amounts = [name for name, kind in columns.items() if kind.startswith(("numeric", "bigint"))]
-        for (one,) in rows(year_shop, f"select {key} from marts.{table} order by md5({key}) limit 3"):
+        for (one,) in rows(year_shop, f"select {key} from marts.{table} order by md5({key}) limit 2"):
             for column in amounts:
                 told = explain(year_shop, f"marts.{table}", column, one)
                 assert told.agrees, (table, column, one)
                 seen[told.how] += 1
                 assert all(row.line for term in told.terms for row in term.rows)
     assert seen["sum"] >= 9
-    assert seen["line"] > 60
+    assert seen["line"] > 40
 
 
 def test_ranks_show_their_population_and_rules_their_parameters(year_shop: Settings) -> None:
