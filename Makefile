@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cdnow up down test test-fast test-slow lint format bench docs clean
+.PHONY: help setup demo demo-cdnow up down test test-fast test-slow lint format bench docs docs-site clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
@@ -64,6 +64,9 @@ bench: $(STAMP) ## Measure speed beside its peers; ONLY="latency identity" picks
 
 docs: $(STAMP) ## Write the generated pages (docs/tables.md, docs/settings.md) anew
 	@$(BIN)/python -m customer360.reference_pages.documentation
+
+docs-site: $(STAMP) ## Write dbt's documentation of all models and metrics, one file that opens offline
+	@$(BIN)/c360 docs
 
 clean: down ## Remove the environment and everything that the product wrote
 	rm -rf $(VENV) .c360

@@ -2,7 +2,8 @@
 
 **Runs on** the first minutes of each business day, and when something is published that the day's pass does not follow
 yet: the day's first customers, a rebuild (of all tables, perhaps in another currency), a churn model.
-**Produces** one publication: all daily tables of `marts`, for one `as_of_on`.
+**Produces** one publication: all daily tables of `marts`, for one `as_of_on`. After the first one, and after a
+backfill, the past before it too (`marts.loyalty_tier_by_month` and its like).
 **Re-run** at any time: the same day gives the same rows. A past `as_of_on` goes to the schema `asof_YYYYMMDD`.
 **Broken?** `docs/runbooks/refresh_daily.md`
 """
@@ -38,7 +39,13 @@ def refresh_daily():
 
         return tasks.build_daily(params["as_of_on"])
 
-    build_daily()
+    @task
+    def reconstruct_history():
+        from customer360.airflow import tasks
+
+        return tasks.reconstruct_history()
+
+    build_daily() >> reconstruct_history()
 
 
 refresh_daily()

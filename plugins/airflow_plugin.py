@@ -73,6 +73,13 @@ class Customer360Plugin(AirflowPlugin):
             "url_route": "customer360-report",
         },
         {
+            "name": "Models and metrics",
+            "href": f"{PREFIX}/models/",
+            "destination": "nav",
+            "category": "docs",
+            "url_route": "customer360-models",
+        },
+        {
             "name": "Runbooks",
             "href": f"{PREFIX}/runbooks/",
             "destination": "nav",

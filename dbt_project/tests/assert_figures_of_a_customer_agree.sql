@@ -9,7 +9,14 @@ with customers as (
         shop.first_order_sku,
         shop.first_order_category,
         shop.product_view_to_cart_rate,
-        shop.cart_to_purchase_rate
+        shop.cart_to_purchase_rate,
+        shop.last_order_on,
+        shop.tier as shop_tier,
+        shop.recency_days as shop_recency_days,
+        churn.recency_days as churn_recency_days,
+        churn.purchase_day_count as churn_purchase_day_count,
+        churn.churn_probability,
+        churn.churn_band
     from {{ ref('customer_loyalty') }} as loyalty
     inner join {{ ref('customer_churn') }} as churn using (customer_key)
     inner join {{ ref('customer_360') }} as shop using (customer_key)
@@ -46,6 +53,28 @@ broken as (
                 then 'a value by margin is the margin where all costs are known' end,
             case when order_count = 0 and (first_order_sku is not null or first_order_category is not null or points_balance <> 0)
                 then 'who has not ordered has no first article and no points' end,
+            case when shop_tier <> tier or recency_days <> shop_recency_days or recency_days <> churn_recency_days
+                or purchase_day_count <> churn_purchase_day_count
+                then 'columns of one name have one value in all tables' end,
+            case when tenure_days < recency_days then 'nobody has been a customer for less time than since the last order' end,
+            case when purchase_day_count > order_count
+                or purchase_day_count_365d > purchase_day_count
+                or purchase_day_count_90d > purchase_day_count_365d
+                then 'there are no more purchase days than orders, nor more of late than ever' end,
+            case when tier <> 'base' and points_365d < {{ parameter('tier_silver_minimum_points') }}
+                or tier = 'base' and points_365d >= {{ parameter('tier_silver_minimum_points') }}
+                or (tier = 'platinum') <> (points_365d >= {{ parameter('tier_platinum_minimum_points') }})
+                then 'a tier has its points' end,
+            case when current_rfm_segment = 'champions' and (r_score < 4 or f_score < 4)
+                then 'a champion buys often and has bought lately' end,
+            case when ladder_rung in ('supporter', 'advocate', 'partner') and coalesce(last_csat, 0) = 0
+                then 'a supporter has said something good' end,
+            case when is_vip and value_at_risk_amount is null and churn_probability is not null
+                then 'what a VIP brings can be at risk' end,
+            case when churn_band = 'high' and churn_probability < 0.5 then 'a high band is more likely than not' end,
+            case when is_tucker_loyal and (max_brand_run < 3 or purchase_day_count < 3)
+                then 'three in a row takes three purchases' end,
+            case when current_brand_run > max_brand_run then 'no run is longer than the longest' end,
             case when delivered_value_per_spend is not null and delivered_value is null
                 then 'what is delivered per money spent is measured' end
         ]) as rule

@@ -12,6 +12,7 @@ from customer360.errors import Customer360Error
 from customer360.front_door.load import IngestSummary, ingest
 from customer360.gates.data_docs import build_data_docs
 from customer360.progress import Progress, Silent
+from customer360.publication import reconstruction
 from customer360.publication.build import RunSummary, build
 from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
@@ -64,6 +65,11 @@ def run_everything(
         summary.runs.append(refresh_daily(settings, trigger=trigger, progress=progress))
     if as_of is not None and as_of != settings.today():
         summary.runs.append(refresh_daily(settings, as_of, trigger=trigger, progress=progress))
+    if reconstruction.is_due(settings):
+        with aside(settings, "history") as attempt:
+            reconstruction.reconstruct(settings, progress=progress)
+        if attempt.failure:
+            summary.side_products_failed.append(attempt)
     progress.stage("data docs")
     with aside(settings, "data_docs") as attempt:
         build_data_docs(settings)

@@ -280,6 +280,11 @@ class Settings(BaseSettings):
         "@, domains of visitors' e-mail addresses, with commas between them. A change rebuilds all tables.",
     )
 
+    history_months: Annotated[int, Whole(0, 600)] = _setting(
+        24,
+        "Months before the first daily pass for which `c360 history reconstruct` works out tiers, stages and the "
+        "ladder from the records. 0: none.",
+    )
     airflow_history_days: Annotated[int, Whole(0, 36_500)] = _setting(
         30,
         "The DAG `tidy_airflow` removes the records and task logs of Airflow's runs that are older than this. The "

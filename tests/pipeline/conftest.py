@@ -14,8 +14,10 @@ import pytest
 from customer360 import warehouse
 from customer360.cli import app
 from customer360.publication.build import build
+from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings, get_settings
 from tests.pipeline.shop import load_all, order, session, ticket
+from tests.pipeline.year_of_a_shop import make_records
 
 
 @contextmanager
@@ -70,6 +72,16 @@ def shop(built_shop: Settings, tmp_path: Path) -> Iterator[Settings]:
     Two customers; an order and a session of nobody; a refund, a cancelled order, two currencies.
     """
     with copy_of(built_shop, tmp_path / "landing") as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def year_shop(embedded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A shop of the day of installation, after its first daily pass: read it, or a copy of it, never write it."""
+    with copy_of(embedded, tmp_path_factory.mktemp("landing")) as settings:
+        load_all(settings, make_records(1, settings.today()))
+        build(settings, "test")
+        refresh_daily(settings, trigger="test")
         yield settings
 
 

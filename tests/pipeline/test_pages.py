@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from customer360 import warehouse
 from customer360.airflow import pages
 from customer360.gates import suites
+from customer360.reference_pages import model_site
 from customer360.settings import PROJECT_ROOT, Settings, get_settings
 from customer360.warehouse.side_products import failing
 
@@ -32,6 +33,7 @@ def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     get_settings.cache_clear()
     app = FastAPI()
     app.get("/data-docs/{path:path}")(pages.data_docs)
+    app.get("/models/")(pages.models)
     app.get("/runbooks/")(pages.runbook_list)
     app.get("/runbooks/{name}")(pages.runbook)
     app.get("/churn/{model_version}")(pages.churn_picture)
@@ -64,6 +66,18 @@ def test_a_hostile_path_is_not_found(client: TestClient, path: str) -> None:
 def test_whatever_the_path_is_no_page_breaks(settings: Settings, text: str) -> None:
     found = pages._file_below(settings.home, text)
     assert found is None or found.is_relative_to(settings.home.resolve())
+
+
+def test_the_models_are_shown_as_they_were_written_last(client: TestClient, settings: Settings) -> None:
+    missing = client.get("/models/")
+    assert (missing.status_code, "c360 docs" in missing.text) == (OK, True)
+    path = model_site.path_of(settings)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("<p>the models</p>")
+    shown = client.get("/models/")
+    path.unlink()
+    assert (shown.status_code, shown.text) == (OK, "<p>the models</p>")
+    assert "font-src data:" in shown.headers["Content-Security-Policy"]
 
 
 @pytest.mark.usefixtures("settings")

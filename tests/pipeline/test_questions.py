@@ -1,4 +1,7 @@
-"""docs/questions.md: every query runs, and its rows are those of a count made from the landed files alone."""
+"""docs/questions.md: every query runs, and its rows are those of a count made from the landed files alone.
+
+A metric is the same number there, in the report and in its own SQL.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,9 +22,12 @@ import pytest
 from customer360 import warehouse
 from customer360.front_door import landing
 from customer360.front_door.load import ingest
+from customer360.models import runner
+from customer360.publication import reconstruction
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
-from customer360.settings import PROJECT_ROOT, Settings
+from customer360.report import pictures
+from customer360.settings import PROJECT_ROOT, Settings, get_settings
 
 pytestmark = pytest.mark.builds
 
@@ -79,6 +85,9 @@ def make_orders(today: date) -> list[dict[str, Any]]:
                 order["refunds"] = [refund | {"amount": 6}]
             elif kind < 0.34:
                 order["status"] = "cancelled"
+            if chance.random() < 0.4:
+                said: dict[str, Any] = {"channel": "email", "allowed": bool(chance.random() < 0.7)}
+                order["contact_preferences"] = [said, {"channel": "sms", "preferred": bool(chance.random() < 0.5)}]
             found.append(order)
     return found
 
@@ -94,6 +103,7 @@ def make_sessions(today: date) -> list[dict[str, Any]]:
              "started_at": at.isoformat(), "ended_at": (at + timedelta(minutes=5)).isoformat(),
              "updated_at": (at + timedelta(minutes=6)).isoformat(), "page_views": 3, "product_views": views,
              "add_to_carts": carts, "checkouts_started": checkouts,
+             **({}, {"utm_source": "google", "utm_medium": "cpc"}, {"utm_medium": "email"})[number % 3],
              **({"order_id": f"o{number % 50}-0"} if checkouts and chance.random() < 0.6 else {})}
         )  # fmt: skip
     return found
@@ -137,6 +147,7 @@ def shop(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     ingest(settings)
     build(settings, "test")
     refresh_daily(settings, trigger="test")
+    reconstruction.reconstruct(settings)
     landed = {feed: pd.read_json(folder / f"{feed}.jsonl", lines=True) for feed in feeds}
     orders = landed["orders"][lambda all_: all_["order_id"] != "wrong"].reset_index(drop=True)
     orders["on"] = pd.to_datetime(orders["ordered_at"]).dt.date
@@ -150,8 +161,13 @@ def shop(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
 
 def asked(shop: Landed, question: str, role: warehouse.Role = "bi_reader") -> list[dict[str, Any]]:
     """The rows of the page's query."""
+    return rows_of(shop, QUERIES[question], role)
+
+
+def rows_of(shop: Landed, statement: str, role: warehouse.Role = "bi_reader") -> list[dict[str, Any]]:
+    """The rows of a query, as a reader."""
     with warehouse.connect(role, shop.settings) as connection:
-        cursor = connection.execute(warehouse.query(QUERIES[question]))
+        cursor = connection.execute(warehouse.query(statement))
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -178,6 +194,63 @@ def come_back(shop: Landed) -> None:
         row = got[category]
         assert (row["customer_count"], row["came_back_count"]) == (len(outcomes), sum(outcomes))
         assert row["came_back_rate"] == rate(sum(outcomes), len(outcomes))
+
+
+def channels_of(shop: Landed) -> pd.Series:
+    """The channel of each customer's first session."""
+    in_order = shop.sessions.sort_values(["started_at", "session_id"])
+    first = in_order.drop_duplicates("customer_id").set_index("customer_id")
+    paid = {"cpc": "paid_search", "email": "email"}
+    return first["utm_medium"].map(lambda medium: paid.get(medium, "direct"))
+
+
+def lifetime_value(shop: Landed) -> None:
+    channels = channels_of(shop)
+    valid = shop.orders[shop.orders["valid"]]
+    brought = (valid["total_amount"] - valid["refunded"]).groupby(valid["customer_id"]).sum()
+    known = pd.DataFrame({"brought": brought}).join(channels.rename("channel"), how="outer")
+    everybody = {*shop.orders["customer_id"], *shop.sessions["customer_id"], *shop.tickets["customer_id"]}
+    known = known.reindex(sorted(everybody))
+    got = {row["first_touch_channel"]: row for row in asked(shop, "Which channel brings valuable customers?")}
+    expected = dict(tuple(known.assign(channel=known["channel"].fillna("none")).groupby("channel")))
+    assert {channel or "none" for channel in got} == set(expected) == {"none", "direct", "email", "paid_search"}
+    for channel, group in expected.items():
+        row = got[None if channel == "none" else channel]
+        buyers, total = int(group["brought"].notna().sum()), Decimal(int(group["brought"].sum()))
+        assert (row["customer_count"], row["buyer_count"], row["net_amount"]) == (len(group), buyers, total)
+        assert row["lifetime_value_amount"] == rate(int(total), buyers)
+
+
+def attribution(shop: Landed) -> None:
+    sessions = shop.sessions.assign(
+        at=pd.to_datetime(shop.sessions["started_at"]),
+        channel=shop.sessions["utm_medium"].map(
+            lambda medium: {"cpc": "paid_search", "email": "email"}.get(medium, "direct")
+        ),
+    ).sort_values(["at", "session_id"])
+    expected: dict[str, list[float]] = {}
+    for order in shop.orders[shop.orders["valid"]].to_dict("records"):
+        at = pd.Timestamp(order["ordered_at"])
+        own = sessions[sessions["customer_id"] == order["customer_id"]]
+        touches = own[
+            (own["at"].between(at - timedelta(days=30), at, inclusive="right")) | (own["order_id"] == order["order_id"])
+        ]
+        if (touches["channel"] != "direct").any():
+            touches = touches[touches["channel"] != "direct"]
+        channels = list(touches["channel"]) or ["unknown"]
+        net = order["total_amount"] - order["refunded"]
+        for place, channel in enumerate(channels):
+            sums = expected.setdefault(channel, [0.0] * 4)
+            sums[0] += net * (place == 0)
+            sums[1] += net * (place == len(channels) - 1)
+            sums[2] += net / len(channels)
+            sums[3] += 1 / len(channels)
+    got = {channel: [float(sum_) for sum_ in sums] for channel, *sums in (
+        row.values() for row in asked(shop, "Which channels bring orders?"))}  # fmt: skip
+    assert set(got) == set(expected) == {"direct", "email", "paid_search", "unknown"}
+    for channel, sums in expected.items():
+        assert got[channel] == pytest.approx(sums, abs=0.02)
+    assert sum(sums[0] != sums[1] for sums in expected.values()) > 0, "some order has several touches"
 
 
 def refunds_by_article(shop: Landed) -> None:
@@ -274,12 +347,24 @@ def cadences(shop: Landed) -> pd.DataFrame:
 def win_back(shop: Landed) -> None:
     table = cadences(shop)
     leaving = table[table["high"] & table["late"] & (table["recency"] <= 365)]
+    said = (
+        shop.orders[shop.orders["contact_preferences"].notna()].sort_values("updated_at").groupby("customer_id").last()
+    )
+    expected = {}
+    for row in leaving.itertuples():
+        stated = said["contact_preferences"].get(row.customer, [{"allowed": False}, {"preferred": False}])
+        written = shop.tickets[shop.tickets["customer_id"] == row.customer]["channel"].value_counts()
+        by = "sms" if stated[1]["preferred"] else written.index[0] if len(written) else None
+        expected[f"person{row.customer[1:]}@example.org"] = (
+            stated[0]["allowed"], by, row.recency, Decimal(int(row.past)),
+        )  # fmt: skip
     got = asked(shop, "Whom should we win back?", "pii_reader")
-    expected = {
-        f"person{row.customer[1:]}@example.org": (row.recency, Decimal(int(row.past))) for row in leaving.itertuples()
-    }
-    assert {row["email"]: (row["recency_days"], row["past_value_amount"]) for row in got} == expected
+    assert {
+        row["email"]: (row["may_be_emailed"], row["preferred_channel"], row["recency_days"], row["past_value_amount"])
+        for row in got
+    } == expected
     assert len(got) == len(expected) > 0
+    assert {allowed for allowed, *_ in expected.values()} == {True, False}
 
 
 def revenue_at_risk(shop: Landed) -> None:
@@ -323,20 +408,79 @@ def satisfaction(shop: Landed) -> None:
         assert got[month]["satisfied_rate"] == rate(int((group["share"] >= 0.8).sum()), len(group))
 
 
+def daily_tiers(shop: Landed) -> pd.DataFrame:
+    """The tier of each customer (row) on each day (column), counted day by day; "" before the first valid order."""
+    valid = shop.orders[shop.orders["valid"]]
+    first = valid.groupby("customer_id")["on"].min()
+    began = min(first)
+    days = [began + timedelta(days=n) for n in range((shop.today - began).days + 1)]
+    points = {customer: np.zeros(len(days)) for customer in first.index}
+    for order in valid.to_dict("records"):
+        placed = (order["on"] - began).days
+        earned, lost, leaves = placed + 3, placed + 8, placed + 3 + 365
+        points[order["customer_id"]][earned:leaves] += order["total_amount"]
+        points[order["customer_id"]][lost:leaves] -= order["refunded"]
+    names = np.array(["base", "silver", "gold", "platinum"], dtype=object)
+    tiers = {}
+    for customer, sums in points.items():
+        tiers[customer] = names[np.searchsorted([250, 750, 2000], sums, side="right")]
+        tiers[customer][: (first[customer] - began).days] = ""
+    return pd.DataFrame.from_dict(tiers, orient="index", columns=days).astype(object)
+
+
+def month_ends(shop: Landed, table: pd.DataFrame) -> list[date]:
+    """The month ends before the first daily pass, which is today's, that the table has."""
+    return [day for day in table.columns if (day + timedelta(days=1)).day == 1 and day < shop.today]
+
+
 def tiers(shop: Landed) -> None:
-    valid = shop.orders[shop.orders["valid"]].copy()
-    delivered = pd.to_datetime(valid["delivered_at"]).dt.date
-    refunds = valid["refunded"].where(valid["refunded"] > 0, 0)
-    within = delivered > shop.today - timedelta(days=365)
-    points = (valid["total_amount"] - refunds).where(within, 0).groupby(valid["customer_id"]).sum()
-    expected = points.map(
-        lambda sum_: next(tier for tier, least in (("platinum", 2000), ("gold", 750), ("silver", 250), ("base", -1e9))
-                          if sum_ >= least)
-    ).value_counts()  # fmt: skip
+    table = daily_tiers(shop)
+    ends = month_ends(shop, table)
+    expected: dict[tuple[Any, ...], int] = {}
+    for _, row in table[ends].iterrows():
+        for before, end in zip([None, *ends], ends, strict=False):
+            was = (row[before] if before else None) or None
+            if row[end] and row[end] != was:
+                expected[end, was, row[end]] = expected.get((end, was, row[end]), 0) + 1
     got = asked(shop, "Who moves between tiers?")
-    assert {row["previous_tier"] for row in got} == {None}, "the first pass knows no tier before"
-    assert {row["tier"]: row["customer_count"] for row in got} == expected.to_dict()
-    assert len(got) >= 2
+    assert {(row["month_end_on"], row["previous_tier"], row["tier"]): row["customer_count"] for row in got} == expected
+    assert all(row["is_reconstructed"] for row in got if row["month_end_on"] < shop.today)
+    assert len({(was, now) for _, was, now in expected}) > 3
+
+
+def falls(shop: Landed) -> None:
+    table = daily_tiers(shop)
+    order = ["base", "silver", "gold", "platinum"]
+    ends = month_ends(shop, table)
+    expected = []
+    for _, row in table.iterrows():
+        for before, end in pairwise(ends):
+            was, now = row[before], row[end]
+            if was and order.index(now) < order.index(was):
+                day = max(d for d in table.columns if d <= end and row[d] == now and row[d - timedelta(days=1)] != now)
+                expected.append((was, day, now))
+    got = asked(shop, "When did customers leave a higher tier?")
+    found = [(row["left_tier"], row["left_on"], row["tier"]) for row in got]
+    assert sorted(found) == sorted(expected)
+    assert len(expected) > 0
+
+
+def retention_by_tier(shop: Landed) -> None:
+    table = daily_tiers(shop)
+    valid = shop.orders[shop.orders["valid"]]
+    bought = {customer: sorted(group) for customer, group in valid.groupby("customer_id")["on"]}
+    outcomes: dict[str, list[bool]] = {}
+    for customer, row in table.iterrows():
+        for end in month_ends(shop, table):
+            if row[end] and end <= shop.today - timedelta(days=90):
+                again = any(end < day <= end + timedelta(days=90) for day in bought[customer])
+                outcomes.setdefault(row[end], []).append(again)
+    got = {row["tier"]: row for row in asked(shop, "Do customers of a higher tier stay?")}
+    assert {tier: (row["customer_month_count"], row["ordered_again_count"]) for tier, row in got.items()} == {
+        tier: (len(found), sum(found)) for tier, found in outcomes.items()
+    }
+    assert all(row["retention_rate"] == rate(sum(outcomes[t]), len(outcomes[t])) for t, row in got.items())
+    assert len(got) > 1
 
 
 def fresh_and_complete(shop: Landed) -> None:
@@ -355,6 +499,8 @@ def fresh_and_complete(shop: Landed) -> None:
 
 COUNTED: dict[str, Callable[[Landed], None]] = {
     "Do customers come back, by what they bought first?": come_back,
+    "Which channel brings valuable customers?": lifetime_value,
+    "Which channels bring orders?": attribution,
     "Which articles come back as refunds?": refunds_by_article,
     "Do we answer in time?": in_time,
     "Whom should we win back?": win_back,
@@ -362,6 +508,8 @@ COUNTED: dict[str, Callable[[Landed], None]] = {
     "Where do visits end?": funnel,
     "Are customers satisfied, and is it getting better?": satisfaction,
     "Who moves between tiers?": tiers,
+    "When did customers leave a higher tier?": falls,
+    "Do customers of a higher tier stay?": retention_by_tier,
     "How fresh and how complete is it?": fresh_and_complete,
 }
 
@@ -377,7 +525,163 @@ def test_a_question_is_answered_as_the_landed_files_say(shop: Landed, question: 
 
 
 def test_the_figures_of_the_customers_agree_with_each_other(shop: Landed) -> None:
-    from customer360.models import runner
-
     results = runner.run_model_tests(shop.settings, "assert_figures_of_a_customer_agree", run_id=None)
     assert [result.status for result in results] == ["pass"]
+
+
+# ---- metrics (docs/metrics.md) ---------------------------------------------------------------------------------------
+
+
+def manifest() -> Any:
+    """The parsed project, with its semantic models, metrics and exposures."""
+    return runner._manifest(get_settings(), "")
+
+
+def engine_of() -> Any:
+    """MetricFlow over the project's semantic manifest; it writes SQL and runs none."""
+    from dbt.contracts.graph.semantic_manifest import SemanticManifest
+    from metricflow.engine.metricflow_engine import MetricFlowEngine
+    from metricflow.protocols.sql_client import SqlEngine
+    from metricflow.sql.render.postgres import PostgresSQLSqlPlanRenderer
+    from metricflow_semantics.model.dbt_manifest_parser import parse_manifest_from_dbt_generated_manifest
+    from metricflow_semantics.model.semantic_manifest_lookup import SemanticManifestLookup
+
+    class Client:
+        """What MetricFlow asks of a database before it writes SQL for it."""
+
+        sql_engine_type = SqlEngine.POSTGRES
+        sql_plan_renderer = PostgresSQLSqlPlanRenderer()
+
+    written = SemanticManifest(manifest())._get_pydantic_semantic_manifest().json()
+    lookup = SemanticManifestLookup(parse_manifest_from_dbt_generated_manifest(manifest_json_string=written))
+    return MetricFlowEngine(semantic_manifest_lookup=lookup, sql_client=cast("Any", Client()))
+
+
+@pytest.fixture(scope="module")
+def ask(shop: Landed) -> Any:
+    """The rows of metrics, by MetricFlow's SQL over what is published."""
+    from metricflow.engine.metricflow_engine import MetricFlowQueryRequest
+
+    engine = engine_of()
+
+    def rows(*metrics: str, by: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+        request = MetricFlowQueryRequest.create(metric_names=list(metrics), group_by_names=list(by))
+        text = engine.explain(request).sql_statement.sql
+        return rows_of(shop, re.sub(r'"\w+"\."candidate"\."(\w+)"', r"marts.\1", text))
+
+    return rows
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two figures are the same, as far as the coarser one is rounded."""
+    if one is None or other is None:
+        return one is other
+    return abs(Decimal(str(one)) - Decimal(str(other))) <= Decimal("0.00006")
+
+
+def in_the_report(shop: Landed, ask: Any) -> set[str]:
+    """Compare with what the report says; returns the metrics that were compared."""
+    with warehouse.connect("bi_reader", shop.settings) as connection:
+        state = pictures.state_of_the_shop(connection)
+        retained = pictures.cohort_retention(connection).sentence
+    said = {
+        "net_revenue": state["net_amount"],
+        "orders": state["order_count"],
+        "repeat_rate": state["repeat_share"],
+        "valuable_customers_at_risk": state["valuable_at_risk_count"],
+    }
+    for metric, value in said.items():
+        (row,) = ask(metric)
+        assert same(row[metric], value), metric
+        assert row[metric]
+    (row,) = ask("retention_rate")
+    assert retained.startswith(f"{100 * row['retention_rate']:.1f} %")
+    return {*said, "retention_rate"}
+
+
+def in_the_questions(shop: Landed, ask: Any) -> set[str]:
+    """Compare with the rows of docs/questions.md; returns the metrics that were compared."""
+    compared: set[str] = set()
+
+    def agree(question: str, keys: dict[str, str], columns: dict[str, str]) -> None:
+        rows = {tuple(plain(row[key]) for key in keys): row for row in asked(shop, question)}
+        found = {
+            tuple(plain(row[by]) for by in keys.values()): row
+            for row in ask(*columns.values(), by=tuple(keys.values()))
+        }
+        assert set(rows) <= set(found)
+        assert len(rows) > 1
+        for group, row in rows.items():
+            for column, metric in columns.items():
+                assert same(row[column], found[group][metric]), (question, group, metric)
+        compared.update(columns.values())
+
+    agree(
+        "Which channel brings valuable customers?",
+        {"first_touch_channel": "customer__first_touch_channel"},
+        {"lifetime_value_amount": "lifetime_value"},
+    )
+    agree("Which articles come back as refunds?", {"sku": "order_item__sku"}, {"refund_rate": "refund_rate"})
+    agree(
+        "Do we answer in time?",
+        {"channel": "service_level__channel", "priority": "service_level__priority"},
+        {"answered_in_time_rate": "answered_in_time_rate", "resolved_in_time_rate": "resolved_in_time_rate"},
+    )
+    agree(
+        "Are customers satisfied, and is it getting better?",
+        {"month": "metric_time__month"},
+        {"average_satisfaction": "average_satisfaction", "satisfied_rate": "satisfied_rate"},
+    )
+    at_risk = asked(shop, "How much revenue is at risk?")
+    for column, metric in (("past_value_amount", "past_value"), ("value_at_risk_amount", "value_at_risk")):
+        (row,) = ask(metric)
+        known = [one[column] for one in at_risk if one[column] is not None]
+        assert same(row[metric], sum(known) if known else None), metric
+        compared.add(metric)
+    (row,) = ask("churn_probability")
+    weights = [(one["average_churn_probability"], one["scored_count"]) for one in at_risk if one["scored_count"]]
+    mean = sum(rate * count for rate, count in weights) / sum(count for _, count in weights) if weights else None
+    assert same(row["churn_probability"], mean)
+    (row,) = ask("refunds")
+    (days,) = rows_of(shop, "select sum(net_amount) as net_amount from marts.fct_refunds")
+    assert same(row["refunds"], days["net_amount"]), "refunds by day are the refunds"
+    return compared | {"churn_probability", "refunds"}
+
+
+def plain(value: Any) -> Any:
+    """A month as a date, whatever the type of its column."""
+    return value.date() if hasattr(value, "date") else value
+
+
+def test_a_metric_is_the_same_number_everywhere(shop: Landed, ask: Any) -> None:
+    compared = in_the_report(shop, ask) | in_the_questions(shop, ask)
+    declared = {metric.name: metric for metric in manifest().metrics.values()}
+    parts = {name for name, metric in declared.items() if metric.description.endswith("a part of a ratio.")}
+    assert compared | parts == set(declared)
+    assert len(compared) >= 15
+
+
+def test_every_metric_has_a_label_and_a_description() -> None:
+    for metric in manifest().metrics.values():
+        assert metric.label and metric.description.endswith("."), metric.name  # noqa: PT018 - one line of both
+
+
+def test_an_exposure_names_the_tables_that_its_reader_reads() -> None:
+    models = {table.name for table in runner.model_tables(get_settings())}
+    journals = {table.name for table in runner.journal_tables(get_settings())}
+    exposures = {one.name: one for one in manifest().exposures.values()}
+    assert set(exposures) == {"shop_report", "weekly_questions"}
+    for exposure in exposures.values():
+        place = PROJECT_ROOT / exposure.config.meta["read_by"]
+        text = "\n".join(path.read_text() for path in ([place] if place.is_file() else sorted(place.glob("*.py"))))
+        named = set(re.findall(r"marts(?:_pii)?\.(\w+)", text)) | set(
+            re.findall(r'(?:_one|_listed)\(connection, "(\w+)"', text)
+        )
+        by_month = {
+            "loyalty_tier_by_month": "loyalty_tier_history",
+            "lifecycle_stage_by_month": "lifecycle_stage_history",
+        }
+        named = {by_month.get(name, name) for name in named} | set(re.findall(r"\w+_history\b", text)) & journals
+        depends = {unique_id.split(".")[-1] for unique_id in exposure.depends_on.nodes}
+        assert depends == named & (models | journals), exposure.name
+        assert len(depends) > 5

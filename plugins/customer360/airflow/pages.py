@@ -44,6 +44,7 @@ def application() -> FastAPI:
         title="customer360", dependencies=[Depends(may_read(PAGES))], docs_url=None, redoc_url=None, openapi_url=None
     )
     app.get("/data-docs/{path:path}")(data_docs)
+    app.get("/models/")(models)
     app.get("/runbooks/")(runbook_list)
     app.get("/runbooks/{name}")(runbook)
     app.get("/churn/{model_version}")(churn_picture)
@@ -79,6 +80,17 @@ def data_docs(path: str) -> Response:
             return page("Data Docs", "<p>No gate has written its results yet. Land a file, and look again.</p>")
         raise HTTPException(404, "There is no such page.")
     return FileResponse(wanted, headers=_HEADERS)
+
+
+def models() -> Response:
+    """dbt's documentation of the models, as `c360 docs` has written it last."""
+    from customer360.reference_pages import model_site
+
+    wanted = _file_below(get_settings().home / "docs", model_site.FILE_NAME)
+    if wanted is None:
+        return page("Models and metrics", "<p>Not written yet: <code>c360 docs</code> writes it.</p>")
+    policy = f"{SELF_CONTAINED}; font-src data:"
+    return FileResponse(wanted, headers=_HEADERS | {"Content-Security-Policy": policy})
 
 
 def _file_below(folder: Path, path: str) -> Path | None:

@@ -119,6 +119,19 @@ def build_daily(as_of_on: str | None) -> str:
         return str(summary)
 
 
+def reconstruct_history() -> str:
+    """Work out the past before the first daily pass, if that is missing or older than a backfill."""
+    from customer360.publication import reconstruction
+
+    with told_plainly(), Logged() as progress:
+        settings = get_settings()
+        if not reconstruction.is_due(settings):
+            raise AirflowSkipException("The past before the first daily pass stands, or C360_HISTORY_MONTHS is 0.")
+        with aside(settings, "history") as attempt:
+            reconstruction.reconstruct(settings, progress=progress)
+        return str(attempt) if attempt.failure else "The past before the first daily pass is worked out."
+
+
 def back_up() -> str:
     """Make a backup, if the schedule wants one."""
     from customer360.backup import take

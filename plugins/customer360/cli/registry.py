@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
         churn,
         demo,
         erasure,
+        explanation,
         front_door,
+        history,
         identity,
         oncall,
         quarantine,
@@ -33,6 +35,8 @@ def register(app: typer.Typer) -> None:
     front_door.register(app)
     sources.register(app)
     build.register(app)
+    history.register(app)
+    explanation.register(app)
     rates.register(app)
     quarantine.register(app)
     stack.register(app)

@@ -16,6 +16,7 @@ from customer360.warehouse.side_products import WHAT
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("report")(report)
+    app.command("docs")(docs)
     app.command("side-products")(side_products)
 
 
@@ -29,6 +30,17 @@ def report(
 
     settings = get_settings()
     written = write_report(settings, out) if customer is None else write_customer_page(settings, customer, out)
+    typer.echo(json_module.dumps({"path": str(written)}) if json else f"Written: {written}")
+
+
+def docs(
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: in C360_HOME/docs.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the documentation of all models, metrics and readers (dbt docs), one HTML file that opens offline."""
+    from customer360.reference_pages import model_site
+
+    written = model_site.write(get_settings(), out)
     typer.echo(json_module.dumps({"path": str(written)}) if json else f"Written: {written}")
 
 

@@ -740,6 +740,7 @@ def _has_column(view: View, table: str, column: str) -> bool:
 _WHO_MISSES: dict[str, tuple[str, ...]] = {
     "report": ("marts.customer_360",),
     "churn_picture": ("marts.customer_churn",),
+    "history": ("marts.loyalty_tier_by_month", "marts.lifecycle_stage_by_month", "marts.relationship_ladder_by_month"),
 }
 # An alert is tried again with growing pauses; the third failure in a row is no hiccup.
 _FAILED_DELIVERIES = 3

@@ -35,6 +35,13 @@ def _metrics(settings: Settings) -> None:
     WarehouseCounters(settings).read()
 
 
+def _history(settings: Settings) -> None:
+    from customer360.publication import reconstruction
+
+    if reconstruction.is_due(settings):
+        reconstruction.reconstruct(settings)
+
+
 def _nothing(_: Settings) -> None:
     """Lineage is of the run that it was not told of, and a picture of its fit: the next one makes its own."""
 
@@ -46,6 +53,7 @@ _MAKERS: dict[Product, Callable[[Settings], None]] = {
     "metrics": _metrics,
     "lineage": _nothing,
     "churn_picture": _nothing,
+    "history": _history,
 }
 _ALWAYS: tuple[Product, ...] = ("alerts", "data_docs")
 """What a pipeline always has, and costs nothing where it is up to date."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import plotly.graph_objects as go
 
-from customer360.report.reading import Row, exists, money, number, percent, read
+from customer360.report.reading import Row, exists, money, number, percent, read, read_one
 from customer360.warehouse import Connection, scalar
 
 # Told apart by people who see colours differently, on white and on black (Okabe and Ito 2008).
@@ -24,6 +25,8 @@ _MOVEMENT_DAYS = 90
 _PARTIAL = 0.45
 # So many rows of a list are shown.
 _LISTED = 20
+
+_JOURNALS = {"lifecycle_stage": "lifecycle_stage_history", "loyalty_tier": "loyalty_tier_history"}
 
 STAGES = ("exploration", "formation", "stable", "decline")
 TIERS = ("base", "silver", "gold", "platinum")
@@ -163,7 +166,7 @@ def cohort_retention(connection: Connection) -> Picture:
     cells = read(
         connection,
         """
-        select cohort_month, month_number, customer_count, retention_rate
+        select cohort_month, month_number, customer_count, active_customer_count, retention_rate
         from marts.retention_cohorts
         where retention_rate is not null and month_number between 1 and %s and cohort_month > (
             select max(cohort_month) from marts.retention_cohorts) - make_interval(months => %s)
@@ -196,7 +199,7 @@ def cohort_retention(connection: Connection) -> Picture:
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(type="category", showgrid=False, autorange="reversed", title_text="")
     first = [row for row in cells if row["month_number"] == 1]
-    back = sum(row["customer_count"] * float(row["retention_rate"]) for row in first)
+    back = sum(row["active_customer_count"] for row in first)
     share = back / sum(row["customer_count"] for row in first) if first else None
     return _drawn(
         cohort_retention,
@@ -295,12 +298,12 @@ def rfm_map(connection: Connection) -> Picture:
 
 def lifecycle_flow(connection: Connection) -> Picture:
     """How customers move through the lifecycle"""
-    return _flow(connection, lifecycle_flow, "lifecycle_stage_history", "lifecycle_stage", STAGES)
+    return _flow(connection, lifecycle_flow, "lifecycle_stage", "lifecycle_stage", STAGES)
 
 
 def tier_movement(connection: Connection) -> Picture:
     """How customers move between tiers"""
-    return _flow(connection, tier_movement, "loyalty_tier_history", "tier", TIERS)
+    return _flow(connection, tier_movement, "loyalty_tier", "tier", TIERS)
 
 
 def satisfaction_against_churn(connection: Connection) -> Picture:
@@ -545,26 +548,46 @@ _PICTURES: tuple[tuple[Callable[[Connection], Picture], tuple[str, ...]], ...] =
 
 
 def _flow(
-    connection: Connection, draw: Callable[[Connection], Picture], table: str, status: str, order: tuple[str, ...]
+    connection: Connection, draw: Callable[[Connection], Picture], history: str, status: str, order: tuple[str, ...]
 ) -> Picture:
-    """Where customers were at the start of the window and where they are now; the journal tells both."""
+    """Where customers were at the start of the window and where they are now.
+
+    The journal tells both; while it is younger than the window, the reconstructed month end before the window tells
+    where they were.
+    """
+    journal, by_month = _JOURNALS[history], f"marts.{history}_by_month"
+    first_on, last_on, is_known_by_month = read_one(
+        connection,
+        f"""
+        select greatest(max(valid_from_on) - {_MOVEMENT_DAYS}, min(valid_from_on)), max(valid_from_on),
+            max(valid_from_on) - {_MOVEMENT_DAYS} < min(valid_from_on)
+        from marts.{journal}
+        """,
+    )
+    is_known_by_month = is_known_by_month and exists(connection, by_month)
+    if is_known_by_month:
+        past_on = scalar(
+            connection,
+            f"select max(month_end_on) from {by_month} where month_end_on <= %s and is_reconstructed",
+            [last_on - timedelta(days=_MOVEMENT_DAYS)],
+        )
+        is_known_by_month, first_on = past_on is not None, past_on or first_on
+    earlier = (
+        f"select customer_key, {status} from {by_month} where month_end_on = %s and is_reconstructed"
+        if is_known_by_month
+        else f"select customer_key, {status} from marts.{journal}"
+        " where valid_from_on <= %s and (valid_to_on is null or valid_to_on > %s)"
+    )
     flows = read(
         connection,
         f"""
-        with days as (
-            select max(valid_from_on) as last_on, greatest(
-                max(valid_from_on) - {_MOVEMENT_DAYS}, min(valid_from_on)) as first_on
-            from marts.{table}
-        )
-        select earlier.{status} as was, present.{status} as is_now, count(*) as customers, first_on, last_on
-        from days
-        inner join marts.{table} as present on present.valid_to_on is null
-        left join marts.{table} as earlier
-            on earlier.customer_key = present.customer_key
-            and earlier.valid_from_on <= first_on
-            and (earlier.valid_to_on is null or earlier.valid_to_on > first_on)
-        group by 1, 2, 4, 5
+        select earlier.{status} as was, present.{status} as is_now, count(*) as customers
+        from marts.{journal} as present
+        left join ({earlier}) as earlier using (customer_key)
+        where present.valid_to_on is null
+        group by 1, 2
         """,
+        [first_on] * earlier.count("%s"),
     )
     if not flows:
         return _empty(draw, "No daily pass has recorded it yet.")
@@ -591,10 +614,10 @@ def _flow(
     )
     moved = sum(row["customers"] for row in flows if row["was"] not in (None, row["is_now"]))
     known = sum(row["customers"] for row in flows if row["was"])
-    first_on, last_on = flows[0]["first_on"], flows[0]["last_on"]
     share = percent(moved / known if known else None, 1)
     said = (
         f"From {first_on} to {last_on} {number(moved)} of {number(known)} customers moved ({share})."
+        + " The start is worked out from the records." * is_known_by_month
         if first_on < last_on
         else f"Recorded since {first_on}: movements show from the next daily pass on."
     )

@@ -18,6 +18,13 @@ def read(connection: Connection, statement: str, parameters: Sequence[Any] = ())
         return cursor.execute(query(statement), parameters).fetchall()
 
 
+def read_one(connection: Connection, statement: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
+    """The values of a query that gives one row."""
+    row = connection.execute(query(statement), parameters).fetchone()
+    assert row is not None, statement  # noqa: S101 - an aggregate gives a row
+    return tuple(row)
+
+
 def exists(connection: Connection, *tables: str) -> bool:
     """Whether all these tables are published."""
     return all(scalar(connection, "select to_regclass(%s)", [table]) for table in tables)

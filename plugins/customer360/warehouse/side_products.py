@@ -20,7 +20,7 @@ from customer360.warehouse.run_log import told
 
 _log = logging.getLogger(__name__)
 
-Product = Literal["data_docs", "lineage", "alerts", "report", "metrics", "churn_picture"]
+Product = Literal["data_docs", "lineage", "alerts", "report", "metrics", "churn_picture", "history"]
 
 WHAT: dict[str, str] = {
     "data_docs": "Data Docs",
@@ -29,6 +29,7 @@ WHAT: dict[str, str] = {
     "report": "the report",
     "metrics": "the counters for Prometheus",
     "churn_picture": "the picture of the churn model",
+    "history": "the past before the first daily pass",
 }
 """What a person calls each of them."""
 

@@ -30,20 +30,7 @@ ruled as (
         customer_key,
         purchase_day_count,
         purchase_trend,
-        case
-            -- Without a probability (no model, or out of its population) the gap alone decides.
-            when is_late and coalesce(order_probability < {{ parameter('dormant_maximum_order_probability') }}, true)
-                then 'dormant'
-            when purchase_day_count >= 2
-                and (is_late or purchase_trend < {{ parameter('decline_trend_below') }})
-                then 'decline'
-            when purchase_day_count = 0 then 'establishment'
-            when purchase_day_count = 1 then 'exploration'
-            when purchase_day_count < {{ parameter('mature_minimum_purchase_days') }}
-                or purchase_trend > {{ parameter('growth_trend_above') }}
-                then 'formation'
-            else 'stable'
-        end as stage_rule
+        {{ stage_rule(order_probability='order_probability') }} as stage_rule
     from customers
 )
 

@@ -39,8 +39,8 @@ select
     last_gap_days,
     second_last_gap_days,
     round(median_gap_days, 4) as population_median_gap_days,
-    -- The population's median is one more gap: a customer with few of his own is drawn towards it.
-    round(((last_purchase_on - first_purchase_on) + median_gap_days) / purchase_day_count, 4) as expected_gap_days,
-    round((purchase_day_count_90d / 90.0) / nullif(purchase_day_count_prior_270d / 270.0, 0), 4) as purchase_trend
+    {{ expected_gap_days('first_purchase_on', 'last_purchase_on', 'median_gap_days', 'purchase_day_count') }}
+        as expected_gap_days,
+    {{ purchase_trend('purchase_day_count_90d', 'purchase_day_count_prior_270d') }} as purchase_trend
 from customers
 cross join population

@@ -27,19 +27,16 @@ answers as (
 complaints as (
     select customer_key, count(*) as open_complaint_count
     from {{ ref('fct_tickets') }}
-    where customer_key is not null and is_open and is_complaint and created_on <= {{ as_of_on() }}
+    where customer_key is not null and {{ is_waiting_on(as_of_on()) }} and is_complaint and created_on <= {{ as_of_on() }}
     group by customer_key
 ),
 
 -- A referral is evidence for the customer whom the coupon names, when somebody else bought with it.
 coupons as (
-    select
-        lower(substr(orders.coupon_code, length(prefixes.prefix) + 1)) as referrer_id,
-        orders.customer_key as referred_customer_key
-    from {{ ref('fct_orders') }} as orders
-    inner join {{ ref('referral_coupons') }} as prefixes
-        on starts_with(orders.coupon_code, prefixes.prefix) and orders.ordered_on >= prefixes.valid_from
-    where orders.customer_key is not null and orders.is_valid and {{ in_last(365, 'orders.ordered_on') }}
+    select * from (
+        {{ referral_coupons() }}
+    ) as used
+    where {{ in_last(365, 'used.ordered_on') }}
 ),
 
 referrals as (
@@ -70,18 +67,7 @@ customers as (
 climbed as (
     select
         *,
-        case
-            when purchase_day_count = 0 then 'prospect'
-            when purchase_day_count = 1 then 'purchaser'
-            -- Without an attitude nobody climbs past client, whoever may have come on a recommendation.
-            when answer_count < {{ parameter('supporter_minimum_answer_count') }}
-                or mean_satisfaction < {{ parameter('supporter_minimum_satisfaction') }}
-                or open_complaint_count > 0
-                then 'client'
-            when referral_count >= {{ parameter('partner_minimum_referral_count') }} then 'partner'
-            when referral_count > 0 then 'advocate'
-            else 'supporter'
-        end as ladder_rung
+        {{ ladder_rung() }} as ladder_rung
     from customers
 )
 
@@ -96,10 +82,7 @@ select
         when before.is_open and before.ladder_rung = climbed.ladder_rung then before.previous_rung
         else before.ladder_rung
     end as previous_ladder_rung,
-    format(
-        'purchase days: %s; CSAT answers in 365 d: %s, mean %s; open complaints: %s; referred customers in 365 d: %s',
-        purchase_day_count, answer_count, coalesce(mean_satisfaction::text, 'none'), open_complaint_count, referral_count
-    ) as ladder_evidence,
+    {{ ladder_evidence() }} as ladder_evidence,
     climbed.referral_count
 from climbed
 left join before using (customer_key)
