@@ -123,9 +123,11 @@ def _fit_and_judge(
         plan = protocol.plan_snapshots(source.first_ordered_on, source.last_complete_on, horizon_days, test_at)
         if plan is None:
             everybody = source.features(test_at or source.last_complete_on)
+            orders = protocol.fit_order_models(everybody)
             unjudged = versions.UnjudgedFit(
                 horizon_days,
-                protocol.fit_bgnbd(everybody),
+                orders.bgnbd,
+                orders.mbgnbd,
                 protocol.fit_gammagamma(everybody),
                 _what_is_missing(source, horizon_days),
             )
