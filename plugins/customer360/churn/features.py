@@ -232,7 +232,7 @@ class ModelFeature:
     transform: Transform
 
     def values(self, frame: pd.DataFrame) -> Floats:
-        """The feature of each row of `frame`: columns of `int_customers__featured`, `bgnbd_logit` and `mbgnbd_logit`."""
+        """The feature of each row of `frame`, which has the columns of `int_customers__featured` and both logits."""
         column = frame[self.column].to_numpy(dtype=np.float64, na_value=np.nan)
         if self.transform is Transform.IS_NULL:
             return np.isnan(column).astype(np.float64)

@@ -312,8 +312,8 @@ def fit_on_snapshots(
 ) -> FittedVersion:
     """The protocol on snapshots that were taken: separate so that canaries can tamper with them.
 
-    BG/NBD, MBG/NBD and Gamma-Gamma are fitted once, on `everybody` with an order by the test day (also who has long left):
-    they use no labels, and what they know ends where the test window begins.
+    BG/NBD, MBG/NBD and Gamma-Gamma are fitted once, on `everybody` with an order by the test day (also who has long
+    left): they use no labels, and what they know ends where the test window begins.
     """
     orders = fit_order_models(everybody)
     order_value = fit_gammagamma(everybody)

@@ -4,8 +4,8 @@ The expressions are stored with their version (`state.churn_model_expressions`) 
 `int_customers__scored`. A tree becomes nested CASE; for one family, splits of other families that no longer lead to one
 of its own are cut away, so that all families of a tree together cost hardly more comparisons than the tree.
 
-They read columns of `int_customers__featured`, `bgnbd_logit` and `mbgnbd_logit` for the terms, and for the splits the same columns with
-nulls filled (`features.UNKNOWN`), named `split_<column>`.
+They read columns of `int_customers__featured`, `bgnbd_logit` and `mbgnbd_logit` for the terms, and for the splits the
+same columns with nulls filled (`features.UNKNOWN`), named `split_<column>`.
 """
 
 from __future__ import annotations
