@@ -110,23 +110,22 @@ class Lifetime:
         return np.where(window > 0, year / np.where(window > 0, window, 1.0), by_days)
 
     def extended(self, frame: pd.DataFrame, probability: Floats) -> Floats:
-        """P(buys in a year) from that of the window: as MBG/NBD's log-odds grow, otherwise as by independent windows."""
-        if self.modified.parameters is None:
+        """P(buys in a year) from that of the window: as MBG/NBD's log-odds grow, else as by independent windows."""
+        parameters = self.modified.parameters
+        if parameters is None:
             return 1.0 - (1.0 - probability) ** (YEAR_DAYS / self.window_days)
+        summary = bgnbd.purchase_summary(frame)
         window, year = (
-            bgnbd.probability_of_order(
-                self.modified.parameters, *bgnbd.purchase_summary(frame), days / bgnbd.DAYS_PER_WEEK
-            )
+            bgnbd.probability_of_order(parameters, *summary, days / bgnbd.DAYS_PER_WEEK)
             for days in (self.window_days, YEAR_DAYS)
         )
         return expit(logit(_inside(probability)) + logit(_inside(year)) - logit(_inside(window)))
 
     def _orders(self, frame: pd.DataFrame, days: int) -> Floats | None:
-        if self.dropout.parameters is None:
+        parameters = self.dropout.parameters
+        if parameters is None:
             return None
-        return bgnbd.expected_orders(
-            self.dropout.parameters, *bgnbd.purchase_summary(frame), days / bgnbd.DAYS_PER_WEEK
-        )
+        return bgnbd.expected_orders(parameters, *bgnbd.purchase_summary(frame), days / bgnbd.DAYS_PER_WEEK)
 
     def _order_amount(self, frame: pd.DataFrame) -> Floats | None:
         if self.value.parameters is None:
@@ -159,7 +158,7 @@ class ValueModel:
     amount: ScoreModel
     factor: float
     quantiles: Mapping[str, Floats]
-    """ln(realised / exp(amount)) of buyers, out of fold, at 0, 1, ... 100 %, by segment; `EVERYBODY` is always there."""
+    """ln(realised / exp(amount)) of buyers, out of fold, at 0, 1, ... 100 %; by segment, `EVERYBODY` always there."""
 
     def expected(self, frame: pd.DataFrame, prospect: Prospect | None = None) -> Floats:
         """Expected net revenue of the window, or of another prospect."""
