@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from customer360.churn import bgnbd, evaluation, gammagamma, logistic, trees, value
+from customer360.churn.bgnbd import BgNbdFit
 from customer360.churn.features import (
     ABLATION,
     BGNBD_LOGIT,
@@ -230,8 +231,8 @@ class FittedVersion:
     """Everything that scoring needs of one version, and how it did on its test."""
 
     plan: SnapshotPlan
-    bgnbd: bgnbd.BgNbdFit
-    mbgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
+    mbgnbd: BgNbdFit
     gammagamma: gammagamma.GammaGammaFit
     hiatus: logistic.BaselineModel
     frequency: logistic.BaselineModel
@@ -344,7 +345,7 @@ def fit_on_snapshots(
     )  # fmt: skip
 
 
-def fit_bgnbd(frame: pd.DataFrame) -> bgnbd.BgNbdFit:
+def fit_bgnbd(frame: pd.DataFrame) -> BgNbdFit:
     """BG/NBD on everybody in a feature frame."""
     return bgnbd.fit(*bgnbd.purchase_summary(frame))
 
@@ -353,8 +354,8 @@ def fit_bgnbd(frame: pd.DataFrame) -> bgnbd.BgNbdFit:
 class OrderModels:
     """BG/NBD and MBG/NBD, fitted on everybody as of one day."""
 
-    bgnbd: bgnbd.BgNbdFit
-    mbgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
+    mbgnbd: BgNbdFit
 
     def with_logits(self, frame: pd.DataFrame, horizon_days: int) -> pd.DataFrame:
         """The frame with two more columns: the log-odds of churn within the horizon by each."""
@@ -383,7 +384,7 @@ def fit_gammagamma(frame: pd.DataFrame) -> gammagamma.GammaGammaFit:
     return fitted
 
 
-def bgnbd_churn_probability(fit: bgnbd.BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats | None:
+def bgnbd_churn_probability(fit: BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats | None:
     """1 - P(order in H) by BG/NBD, or None where it is not fitted."""
     if fit.parameters is None:
         return None
@@ -391,7 +392,7 @@ def bgnbd_churn_probability(fit: bgnbd.BgNbdFit, frame: pd.DataFrame, horizon_da
     return 1.0 - bgnbd.probability_of_order(fit.parameters, *bgnbd.purchase_summary(frame), horizon_weeks)
 
 
-def bgnbd_logit(fit: bgnbd.BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats:
+def bgnbd_logit(fit: BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats:
     """logit(1 - P(order in H)), kept within the limits of a score; 0 for everybody where BG/NBD is not fitted."""
     probability = bgnbd_churn_probability(fit, frame, horizon_days)
     if probability is None:
@@ -550,7 +551,7 @@ class _Fallbacks:
 
     hiatus: logistic.BaselineModel
     frequency: logistic.BaselineModel
-    bgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
     horizon_days: int
 
     def scored(self, frame: pd.DataFrame) -> dict[str, evaluation.Scored]:
@@ -577,7 +578,7 @@ class _Fallbacks:
         )
 
 
-def _fallbacks(plan: SnapshotPlan, calibrate: Snapshot, dropout: bgnbd.BgNbdFit) -> _Fallbacks:
+def _fallbacks(plan: SnapshotPlan, calibrate: Snapshot, dropout: BgNbdFit) -> _Fallbacks:
     return _Fallbacks(
         logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.HIATUS_COLUMN),
         logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.FREQUENCY_COLUMN),

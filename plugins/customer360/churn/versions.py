@@ -12,6 +12,7 @@ import numpy as np
 from psycopg import Cursor
 
 from customer360.churn import bgnbd, protocol, scoring_sql
+from customer360.churn.bgnbd import BgNbdFit
 from customer360.churn.features import FEATURE_BY_NAME, Family
 from customer360.churn.gammagamma import GammaGammaFit
 from customer360.churn.model import LEAF, Forest, ScoreModel, Term, Tree
@@ -30,8 +31,8 @@ class UnjudgedFit:
     """What can be fitted without knowing what happened next: a history too short for the protocol."""
 
     requested_horizon_days: int
-    bgnbd: bgnbd.BgNbdFit
-    mbgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
+    mbgnbd: BgNbdFit
     gammagamma: GammaGammaFit
     why: str
 
@@ -281,10 +282,10 @@ def _tree(nodes: list[tuple[Any, ...]]) -> Tree:
 def load_order_models(connection: Connection, version: int) -> protocol.OrderModels:
     """BG/NBD and MBG/NBD of a version as they were stored; one that it has not is not usable."""
 
-    def stored(model: str, *, is_modified: bool) -> bgnbd.BgNbdFit:
+    def stored(model: str, *, is_modified: bool) -> BgNbdFit:
         found = _stored(connection, version, model)
         parameters = bgnbd.BgNbdParameters(**found, is_modified=is_modified) if found else None
-        return bgnbd.BgNbdFit(FitStatus.FITTED if found else FitStatus.NOT_CONVERGED, parameters, None, 0, 0)
+        return BgNbdFit(FitStatus.FITTED if found else FitStatus.NOT_CONVERGED, parameters, None, 0, 0)
 
     return protocol.OrderModels(stored("bgnbd", is_modified=False), stored("mbgnbd", is_modified=True))
 
