@@ -132,7 +132,7 @@ def _fit_and_judge(
                 _what_is_missing(source, horizon_days),
             )
             return unjudged, _unjudged_report(unjudged, int(protocol.in_population(everybody).sum()))
-        version = protocol.fit_version(source, plan)
+        version = protocol.fit_version(source, plan, progress)
     (progress or Silent()).note(version.decision.value)
     return version, version.evaluation
 

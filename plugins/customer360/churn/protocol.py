@@ -32,6 +32,7 @@ from customer360.churn.features import (
 )
 from customer360.churn.model import LOGIT_LIMIT, ScoreModel, mean_of
 from customer360.churn.statuses import FitStatus, PromotionDecision
+from customer360.progress import Progress, Silent
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -257,12 +258,15 @@ class FittedVersion:
         return str(self.evaluation["why"])
 
 
-def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
+def fit_version(source: FeatureSource, plan: SnapshotPlan, progress: Progress | None = None) -> FittedVersion:
     """Run the whole protocol of a plan: fit, calibrate, test once, decide."""
+    progress = progress or Silent()
     learn = [take_snapshot(source, day, plan.horizon_days) for day in plan.learn_on]
     everybody = complete_features(source, plan.test_on)
     test = snapshot_of(source, plan.test_on, plan.horizon_days, everybody)
+    progress.stage("learn who leaves")
     version = fit_on_snapshots(plan, learn, test, everybody)
+    progress.stage("learn what a customer is worth")
     worth = fit_worth(source, plan, {snapshot.as_of_on: snapshot.everybody for snapshot in (*learn, test)})
     return replace(version, worth=worth, evaluation={**version.evaluation, "value": worth.figures})
 
