@@ -46,8 +46,8 @@ from generate_series(1, {customers}) as p
 _FEEDS = {
     "orders": """
         insert into raw.orders (
-            batch_id, row_number, order_id, updated_at, ordered_at, status, currency, total_amount, discount_amount, tax_amount,
-            customer_id, email, items, promised_delivery_at, delivered_at, sales_channel)
+            batch_id, row_number, order_id, updated_at, ordered_at, status, currency, total_amount, discount_amount,
+            tax_amount, customer_id, email, items, promised_delivery_at, delivered_at, sales_channel)
         select
             {batch_id}, row_number() over (), 'O' || p || '-' || n, at + interval '6 days', at,
             case when a < 0.03 then 'cancelled' when a < 0.06 then 'returned' else 'delivered' end, 'USD',
@@ -68,8 +68,8 @@ _FEEDS = {
             batch_id, row_number, session_id, updated_at, anonymous_id, started_at, ended_at, page_views, product_views,
             add_to_carts, customer_id)
         select
-            {batch_id}, row_number() over (), 'S' || p || '-' || n, at, 'd' || p, at, at + interval '5 minutes', 3, 2, n % 2,
-            'C' || p
+            {batch_id}, row_number() over (), 'S' || p || '-' || n, at, 'd' || p, at, at + interval '5 minutes', 3, 2,
+            n % 2, 'C' || p
         from (
             select p, n, date_trunc('second', came_at + interval '1 day' * gap_days * order_count * random()) as at
             from people, generate_series(1, 4) as n
@@ -79,7 +79,9 @@ _FEEDS = {
     "support_tickets": """
         insert into raw.support_tickets (
             batch_id, row_number, ticket_id, updated_at, created_at, status, channel, category, customer_id)
-        select {batch_id}, row_number() over (), 'T' || p, at + interval '2 days', at, 'solved', 'email', 'complaint', 'C' || p
+        select
+            {batch_id}, row_number() over (), 'T' || p, at + interval '2 days', at, 'solved', 'email', 'complaint',
+            'C' || p
         from (
             select p, date_trunc('second', came_at + interval '1 day' * gap_days * order_count * random()) as at
             from people where p % 3 = 0
