@@ -12,6 +12,7 @@ scikit-learn's gradient boosting. Neither belongs to the environment of the prod
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from customer360.churn import evaluation, protocol
 from tests.unit.churn_shops import HistorySource, cdnow_lines, source_of
@@ -153,11 +155,15 @@ def measured(source: HistorySource, horizon_days: int, test_at: date | None) -> 
 
 def main() -> None:
     """Print the table of the README: mean AUC / Brier over up to three test days, one horizon apart."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", choices=sorted({name for name, *_ in LOGS}), help="Only this log.")
+    wanted = parser.parse_args()
     columns = ["hiatus", "frequency", "bgnbd", "mbgnbd", peer()[0], "primary"]
     print("| log | kind | H, days | test days | " + " | ".join(columns) + " |")
     print("|---" * (4 + len(columns)) + "|")
     for name, kind, read, horizon_days in LOGS:
+        if wanted.log not in (None, name):
+            continue
         lines = read()
         if lines is None:
             print(f"| {name} | {kind} | {horizon_days} | not installed |" + " |" * len(columns))
@@ -172,4 +178,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with threadpool_limits(limits=1):
+        main()

@@ -11,9 +11,11 @@ that score):
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +25,7 @@ from bench.increment import Stopwatch
 from bench.loyalty import count
 from customer360 import warehouse
 from customer360.churn import fitting
+from customer360.models import runner
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
 from customer360.settings import Settings
@@ -99,7 +102,10 @@ def main() -> int:
     figures = {f"{customers:,} customers": measure(customers) for customers in wanted.customers}
     print(json.dumps({**figures, "load_of_the_machine": os.getloadavg()[0]}, indent=2))
     largest = list(figures.values())[-1]
-    return int(largest["fit_seconds"] > FIT_TARGET_SECONDS or sum(largest["scoring"].values()) > SCORING_TARGET_SECONDS)
+    return int(
+        largest["fit_seconds"] > FIT_TARGET_SECONDS
+        or sum(largest["scoring"][model] for model in SCORING_MODELS) > SCORING_TARGET_SECONDS
+    )
 
 
 def measure(customers: int) -> dict[str, Any]:
@@ -109,8 +115,11 @@ def measure(customers: int) -> dict[str, Any]:
         try:
             warehouse.set_up(settings)
             make_shop(settings, customers)
+            print(f"{customers:,} customers: building", file=sys.stderr, flush=True)
             build(settings, "bench")
-            return {**measure_fit(settings), "scoring": measure_scoring(settings)}
+            figures = measure_fit(settings)
+            print(figures, file=sys.stderr, flush=True)
+            return {**figures, "scoring": measure_scoring(settings)}
         finally:
             embedded_server.stop(settings, immediate=True)
 
@@ -139,6 +148,7 @@ def make_shop(settings: Settings, customers: int) -> None:
 def measure_fit(settings: Settings) -> dict[str, Any]:
     """One fit: seconds by stage, and the memory of this process."""
     watch, began, processor = Stopwatch(), time.perf_counter(), time.process_time()
+    server = server_seconds(settings)
     summary = fitting.fit(settings, "bench", progress=watch)
     watch.stage("")
     seconds = time.perf_counter() - began
@@ -149,7 +159,8 @@ def measure_fit(settings: Settings) -> dict[str, Any]:
         "orders": orders,
         "fit": str(summary),
         "fit_seconds": round(seconds, 1),
-        "of_them_in_python": round(time.process_time() - processor, 1),
+        "processor_seconds_of_python": round(time.process_time() - processor, 1),
+        "processor_seconds_of_the_server": round(server_seconds(settings) - server, 1),
         "snapshots": len(snapshots),
         "snapshot_seconds": round(sum(snapshots), 1),
         "stages": watch.seconds,
@@ -158,15 +169,34 @@ def measure_fit(settings: Settings) -> dict[str, Any]:
 
 
 def measure_scoring(settings: Settings) -> dict[str, float]:
-    """Seconds of the models of a daily pass that score, of the second pass: the first one creates tables."""
+    """Seconds of the models of a daily pass that score, each alone, after a whole pass that creates tables."""
     refresh_daily(settings, trigger="bench")
-    run = refresh_daily(settings, trigger="bench")
-    with warehouse.connect("transformer", settings) as connection:
-        rows = connection.execute(
-            "select model, seconds from ops.model_runs where run_id = %s and model = any(%s)",
-            [run.run_id, list(SCORING_MODELS)],
-        ).fetchall()
-    return {model: round(float(seconds), 2) for model, seconds in rows}
+    seconds = {}
+    for model in SCORING_MODELS:
+        before = server_seconds(settings)
+        [result] = runner.run_models(
+            settings, model, run_id=None, full_refresh=True, variables={"as_of_on": settings.today().isoformat()}
+        )
+        seconds[model] = round(result.seconds, 2)
+        seconds[f"{model}: processor"] = round(server_seconds(settings) - before, 2)
+    return seconds
+
+
+def server_seconds(settings: Settings) -> float:
+    """Processor time of all the server's processes so far: what a loaded machine does not change."""
+    postmaster = int(next(settings.home.rglob("postmaster.pid")).read_text().split()[0])
+    ticks = 0
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            # Fields after the name in parentheses: parent, ..., utime, stime, and those of children that have ended.
+            fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(process.name) == postmaster:
+                ticks += sum(map(int, fields[11:15]))
+            elif int(fields[1]) == postmaster:
+                ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
