@@ -161,16 +161,19 @@ class WarehouseSource:
         return True
 
     def _build(self, models: list[CompiledModel], as_of_on: date, known_until: datetime) -> None:
+        """Fill the models' tables, a transaction each, by one connection: a new one would have to learn the catalog."""
         progress = self.progress or Silent()
-        for model in models:
-            table = sql.Identifier(model.table.schema, model.table.name)
-            columns = sql.SQL(", ").join(sql.Identifier(name) for name in model.table.columns)
-            typed = sql.SQL(", ").join(
-                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_literal(kind)))
-                for name, kind in model.table.columns.items()
-            )
-            text = model.query.replace(_KNOWN_UNTIL, known_until.isoformat()).replace(_AS_OF_ON, as_of_on.isoformat())
-            with self._connect() as connection:
+        with self._connect() as connection:
+            for model in models:
+                table = sql.Identifier(model.table.schema, model.table.name)
+                columns = sql.SQL(", ").join(sql.Identifier(name) for name in model.table.columns)
+                typed = sql.SQL(", ").join(
+                    sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_literal(kind)))
+                    for name, kind in model.table.columns.items()
+                )
+                text = model.query.replace(_KNOWN_UNTIL, known_until.isoformat()).replace(
+                    _AS_OF_ON, as_of_on.isoformat()
+                )
                 # As the materialization does for whole tables (macros/replace_scope.sql).
                 connection.execute("set local enable_nestloop = off")
                 connection.execute("set local work_mem = '128MB'")
@@ -184,7 +187,8 @@ class WarehouseSource:
                     )
                 )
                 connection.execute(sql.SQL("analyze {}").format(table))
-            progress.step(model.table.name)
+                connection.commit()
+                progress.step(model.table.name)
 
     def ordering_customers(self, after: date, until: date) -> frozenset[int]:
         """Keys that a customer of the past may have, of everybody who placed an order in (after, until].
