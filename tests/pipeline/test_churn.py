@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -188,6 +188,19 @@ def test_sql_gives_the_value_and_the_interval_that_python_gives(
     assert status == version.worth.figures["serves"]
     assert 0.7 <= coverage <= 1
     assert one_time == pytest.approx(version.worth.figures["coverage_by_segment"]["1"])
+
+
+def test_a_sample_has_the_features_that_its_customers_have_among_everybody(shop: Settings) -> None:
+    on = shop.today() - timedelta(days=100)
+    with scratch_schemas(shop):
+        everybody = WarehouseSource(shop, shop.today()).features(on)
+    with scratch_schemas(shop):
+        sample = WarehouseSource(shop, shop.today(), sampled_above=500, sampled_customers=200).features(on)
+    assert 100 < len(sample) < 300 < len(everybody)
+    of_them = everybody.set_index("customer_key").loc[sample["customer_key"]].reset_index()
+    # The median gap is that of the customers there are.
+    own = [name for name in FEATURE_COLUMN_NAMES if name not in ("expected_gap_days", "overdue_ratio")]
+    pd.testing.assert_frame_equal(sample[own], of_them[own])
 
 
 def test_published_contributions_add_up_to_the_published_score(shop: Settings) -> None:
