@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from customer360.churn import bgnbd, evaluation, protocol, value
 from customer360.churn.statuses import FitStatus
 from tests.unit.churn_shops import HistorySource, cdnow_lines, simulated_lines, source_of
 
-SHOP = {
+SHOP: dict[str, Any] = {
     "customers": 3_000, "days": 480, "orders_per_day": 0.02, "rate_shape": 0.8, "dropout": 0.15,
     "acquisition_days": 300, "seed": 21,
 }  # fmt: skip

@@ -18,7 +18,7 @@ raise an overflow or underflow error, both sides clip the exponent at the same p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -67,7 +67,7 @@ class BgNbdParameters:
     alpha: float
     a: float
     b: float
-    is_modified: bool = False
+    is_modified: bool = field(default=False, kw_only=True)
     """MBG/NBD: the first order is a chance to leave too."""
 
     @property
@@ -342,7 +342,7 @@ def _parameters_from(theta: Floats, data: _Summaries) -> BgNbdParameters:
     r = math.exp(theta[0])
     alpha = r / math.exp(theta[1]) * data.weeks
     mean, total = float(expit(theta[2])), math.exp(theta[3])
-    return BgNbdParameters(r, alpha, mean * total, (1.0 - mean) * total, data.is_modified)
+    return BgNbdParameters(r, alpha, mean * total, (1.0 - mean) * total, is_modified=data.is_modified)
 
 
 def _mean_loss(theta: Floats, data: _Summaries) -> tuple[float, Floats]:
