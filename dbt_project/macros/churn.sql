@@ -6,6 +6,11 @@
     exp(greatest(least({{ exponent }}, 700), -700))
 {%- endmacro %}
 
+{# ln(p / (1 - p)) of a probability kept 1e-6 away from 0 and 1. #}
+{% macro logit_inside(probability) -%}
+    ln(greatest(least({{ probability }}, 1 - 1e-6), 1e-6) / (1 - greatest(least({{ probability }}, 1 - 1e-6), 1e-6)))
+{%- endmacro %}
+
 {# Expected orders given the dropout probability p: (1 - (1 + p z)^-shape) / p, near p = 0 by its series. #}
 {% macro orders_given_dropout(p, shape, z) -%}
     case

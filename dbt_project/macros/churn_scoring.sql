@@ -34,13 +34,15 @@
 {%- endmacro %}
 
 {#
-  A quantile of what a customer brings: nothing with probability `1 - buys`, else exp(log_amount) times what buyers
-  deviate from it, interpolated between the stored percentiles (plugins/customer360/churn/value.py).
+  A quantile of what a customer brings in a year: nothing with probability `1 - buys_365d`, else exp(log_amount_365d) times
+  what buyers deviate from it, interpolated between the stored percentiles (plugins/customer360/churn/value.py). Null where
+  no second stage is fitted.
 #}
 {% macro value_quantile(level) -%}
     case
-        when {{ level }} - (1 - buys) <= 0 then 0
-        else exp(log_amount + {{ interpolated('least(1, (' ~ level ~ ' - (1 - buys)) / greatest(buys, 1e-12)) * 100') }})
+        when {{ level }} - (1 - buys_365d) <= 0 then 0
+        when buys_365d is not null
+            then exp(log_amount_365d + {{ interpolated('least(1, (' ~ level ~ ' - (1 - buys_365d)) / greatest(buys_365d, 1e-12)) * 100') }})
     end
 {%- endmacro %}
 

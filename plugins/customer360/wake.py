@@ -44,7 +44,7 @@ def what_waits(settings: Settings) -> Waiting:
     return Waiting(
         files_of=tuple(feed for feed in FEEDS if waiting_files(settings, feed)),
         batches_of=_unbuilt_feeds(settings),
-        is_daily_due=is_daily_due(settings),
+        is_daily_due=is_daily_due(settings) and not first_fit.is_awaited(settings),
         is_fit_due=first_fit.is_due(settings),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 from customer360 import warehouse
 from customer360.churn import bgnbd, fitting, protocol, snapshots, versions
 from customer360.churn.explain import NoScoreError, explain
-from customer360.churn.features import BGNBD_LOGIT, FEATURE_COLUMN_NAMES, Family, features_as_of
+from customer360.churn.features import FEATURE_COLUMN_NAMES, Family, features_as_of
 from customer360.churn.snapshots import NothingBuiltError, SnapshotsBusyError, WarehouseSource, scratch_schemas
-from customer360.churn.statuses import FitStatus
 from customer360.churn.value import Lifetime
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
@@ -127,13 +126,14 @@ def test_sql_gives_the_scores_that_python_gives_from_the_same_stored_rows(shop: 
     with warehouse.connect("transformer", shop) as connection:
         frame = snapshots.read_features(connection, "intermediate")
         version = int(published["model_version"].dropna().iloc[0])
-        model, parameters = versions.load_primary(connection, version), versions.load_bgnbd(connection, version)
+        model, orders = versions.load_primary(connection, version), versions.load_order_models(connection, version)
+    parameters = orders.bgnbd.parameters
     assert model is not None
     assert parameters is not None
+    assert orders.mbgnbd.parameters is not None
     churn = published.set_index("customer_key").loc[frame["customer_key"]].reset_index()
-    x, t_x, T = protocol.purchase_summary(frame)
-    fit = bgnbd.BgNbdFit(FitStatus.FITTED, parameters, None, 0, 0)
-    frame[BGNBD_LOGIT] = protocol.bgnbd_logit(fit, frame, 91)
+    x, t_x, T = bgnbd.purchase_summary(frame)
+    frame = orders.with_logits(frame, 91)
     scored = protocol.in_population(frame)
     assert 300 < scored.sum() < len(frame)
 
@@ -163,26 +163,44 @@ def test_sql_gives_the_value_and_the_interval_that_python_gives(
     published = churn_table(shop)
     with warehouse.connect("transformer", shop) as connection:
         frame = snapshots.read_features(connection, "intermediate")
-    frame[BGNBD_LOGIT] = protocol.bgnbd_logit(version.bgnbd, frame, 91)
-    model = replace(worth, lifetime=Lifetime(version.bgnbd, version.gammagamma, worth.lifetime.window_days))
+    orders = protocol.OrderModels(version.bgnbd, version.mbgnbd)
+    frame = orders.with_logits(frame, 91)
+    lifetime = Lifetime(version.bgnbd, version.mbgnbd, version.gammagamma, worth.lifetime.window_days)
+    model = replace(worth, lifetime=lifetime)
     churn = published.set_index("customer_key").loc[frame["customer_key"]].reset_index()
-    orders = churn[["expected_orders", "expected_orders_365d"]].astype(float).to_numpy()
-    extension = orders[:, 1] / orders[:, 0] if worth.lifetime.window_days == 91 else np.ones(len(frame))
-    low, high = model.interval(frame)
+    year = model.year(frame)
+    low, high = model.interval(frame, year)
     expected = {"_low": low, "_high": high}
     if version.worth.is_serving:
-        expected[""] = model.expected(frame)
+        expected[""] = model.expected(frame, year)
     else:
-        by_gammagamma = orders[:, 1] * churn["expected_order_amount"].astype(float).to_numpy()
+        by_gammagamma = churn["expected_orders_365d"].astype(float) * churn["expected_order_amount"].astype(float)
         found = churn["expected_value_365_amount"].astype(float).to_numpy()
         assert np.abs(found - by_gammagamma).max() < 1e-2
     for end, values in expected.items():
         found = churn[f"expected_value_365{end}_amount"].astype(float).to_numpy()
-        assert np.abs(found - values * extension).max() < 1e-4 * max(1.0, values.max()), end
+        # Published to four digits after the point.
+        assert np.abs(found - values).max() < 1e-4 * max(1.0, values.max()), end
     assert (low <= high).all()
-    [(status, coverage)] = rows(shop, "select value_status, value_coverage from marts.churn_model_versions")
+    [(status, coverage, one_time)] = rows(
+        shop, "select value_status, value_coverage, value_coverage_one_time from marts.churn_model_versions"
+    )
     assert status == version.worth.figures["serves"]
     assert 0.7 <= coverage <= 1
+    assert one_time == pytest.approx(version.worth.figures["coverage_by_segment"]["1"])
+
+
+def test_a_sample_has_the_features_that_its_customers_have_among_everybody(shop: Settings) -> None:
+    on = shop.today() - timedelta(days=100)
+    with scratch_schemas(shop):
+        everybody = WarehouseSource(shop, shop.today()).features(on)
+    with scratch_schemas(shop):
+        sample = WarehouseSource(shop, shop.today(), sampled_above=500, sampled_customers=200).features(on)
+    assert 100 < len(sample) < 300 < len(everybody)
+    of_them = everybody.set_index("customer_key").loc[sample["customer_key"]].reset_index()
+    # The median gap is that of the customers there are.
+    own = [name for name in FEATURE_COLUMN_NAMES if name not in ("expected_gap_days", "overdue_ratio")]
+    pd.testing.assert_frame_equal(sample[own], of_them[own])
 
 
 def test_published_contributions_add_up_to_the_published_score(shop: Settings) -> None:

@@ -39,6 +39,28 @@ def fit_of(lines: pd.DataFrame, until: str | None = None) -> bgnbd.BgNbdFit:
         return bgnbd.fit(summaries["x"], summaries["t_x"], summaries["T"])
 
 
+def test_the_modified_model_is_that_of_lifetimes_and_lets_one_time_buyers_leave(sample: pd.DataFrame) -> None:
+    summaries = (sample["x"], sample["t_x"], sample["T"])
+    fitted = bgnbd.fit(*summaries, is_modified=True)
+    ours = fitted.parameters
+    assert ours is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it sets options that pandas 3 no longer has
+        from lifetimes import ModifiedBetaGeoFitter
+
+        oracle = ModifiedBetaGeoFitter().fit(*summaries)
+    theirs = BgNbdParameters(*(float(oracle.params_[name]) for name in ("r", "alpha", "a", "b")), is_modified=True)
+    assert [ours.r, ours.alpha, ours.a, ours.b] == pytest.approx([theirs.r, theirs.alpha, theirs.a, theirs.b], rel=1e-3)
+    assert fitted.log_likelihood is not None
+    assert fitted.log_likelihood >= bgnbd.log_likelihood(theirs, *summaries) - 1e-6
+    alive = bgnbd.probability_alive(theirs, *summaries)
+    assert np.abs(alive - oracle.conditional_probability_alive(*summaries)).max() < 1e-9
+    expected = oracle.conditional_expected_number_of_purchases_up_to_time(39, *summaries)
+    assert np.abs(bgnbd.expected_orders(theirs, *summaries, 39.0) - expected).max() < 1e-6
+    is_one_time = (sample["x"] == 0).to_numpy()
+    assert (alive[is_one_time] < 0.7).all()
+
+
 def test_the_cdnow_sample_gives_the_parameters_of_the_literature(sample_fit: bgnbd.BgNbdFit) -> None:
     assert sample_fit.customer_count == 2357
     assert sample_fit.repeat_buyer_count == 946

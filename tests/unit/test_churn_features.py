@@ -12,8 +12,10 @@ import pytest
 from customer360.churn.features import (
     ABLATION,
     BGNBD_LOGIT,
+    FEATURE_BY_NAME,
     FEATURE_COLUMN_NAMES,
     FEATURE_COLUMNS,
+    MBGNBD_LOGIT,
     MODEL_FEATURES,
     ShopHistory,
     features_as_of,
@@ -233,9 +235,9 @@ def test_a_shop_where_nobody_came_back_has_no_expected_gap(history: ShopHistory)
 
 
 def test_every_model_feature_reads_a_column_and_is_finite(history: ShopHistory) -> None:
-    frame = features_as_of(history, DAY).assign(**{BGNBD_LOGIT: 0.5})
+    frame = features_as_of(history, DAY).assign(**{BGNBD_LOGIT: 0.5, MBGNBD_LOGIT: 0.4})
     assert len({feature.name for feature in MODEL_FEATURES}) == len(MODEL_FEATURES)
-    for feature in MODEL_FEATURES:
+    for feature in FEATURE_BY_NAME.values():
         assert np.isfinite(feature.values(frame)).all(), feature.name
     families = {feature.family for feature in MODEL_FEATURES}
     assert families == set(ABLATION[-1][1])

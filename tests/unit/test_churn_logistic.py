@@ -22,7 +22,7 @@ def snapshot() -> protocol.Snapshot:
     )
     source = source_of(lines)
     taken = protocol.take_snapshot(source, pd.Timestamp("2025-01-15").date(), 91)
-    return protocol.with_bgnbd_logit(taken, protocol.fit_bgnbd(taken.frame), 91)
+    return protocol.with_logits(taken, protocol.fit_order_models(taken.frame), 91)
 
 
 @pytest.fixture(scope="module")

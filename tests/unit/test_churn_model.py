@@ -20,7 +20,7 @@ def snapshot() -> protocol.Snapshot:
         customers=1_500, days=500, orders_per_day=0.02, rate_shape=0.8, dropout=0.15, acquisition_days=300, seed=11
     )
     taken = protocol.take_snapshot(source_of(lines), pd.Timestamp("2025-01-15").date(), 91)
-    return protocol.with_bgnbd_logit(taken, protocol.fit_bgnbd(taken.frame), 91)
+    return protocol.with_logits(taken, protocol.fit_order_models(taken.frame), 91)
 
 
 @pytest.fixture(scope="module")

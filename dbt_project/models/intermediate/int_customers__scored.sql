@@ -7,6 +7,7 @@
 
 {%- set families = ['recency', 'frequency', 'value', 'order_quality', 'sessions', 'tickets'] %}
 {%- set model = churn_expressions() %}
+{%- set value_segments = {'all': 'quantiles_of_all', '1': 'quantiles_of_1', '2-3': 'quantiles_of_2_3', '4+': 'quantiles_of_4'} %}
 
 -- What serves: the last promoted version, else the best fallback of the newest fit (docs/churn.md, The models).
 with versions as (
@@ -29,6 +30,7 @@ parameters as (
         max(versions.fallback) as fallback,
         {%- for name in ['r', 'alpha', 'a', 'b'] %}
         {{ parameter_of('bgnbd', name) }} as {{ name }},
+        {{ parameter_of('mbgnbd', name) }} as modified_{{ name }},
         {%- endfor %}
         {{ parameter_of('gammagamma', 'p') }} as value_p,
         {{ parameter_of('gammagamma', 'q') }} as value_q,
@@ -41,11 +43,13 @@ parameters as (
         {{ parameter_of('value', 'window_days') }} as value_window_days,
         {{ parameter_of('value', 'factor') }} as value_factor,
         {{ parameter_of('value', 'is_serving') }} as is_value_serving,
+        {%- for segment, name in value_segments.items() %}
         (
             select array_agg(log_ratio order by percent)
             from {{ source('state', 'churn_value_quantiles') }}
-            where model_version = served.model_version
-        ) as value_quantiles
+            where model_version = served.model_version and segment = '{{ segment }}'
+        ) as {{ name }}{{ ',' if not loop.last }}
+        {%- endfor %}
     from served
     left join versions using (model_version)
     left join {{ source('state', 'churn_model_parameters') }} as stored using (model_version)
@@ -59,20 +63,25 @@ rhythms as (
         r + repeat_day_count as shape,
         alpha + tenure_days / 7.0::double precision as alpha_t,
         alpha + repeat_span_days / 7.0::double precision as alpha_t_x,
+        modified_r + repeat_day_count as modified_shape,
+        modified_alpha + tenure_days / 7.0::double precision as modified_alpha_t,
+        modified_alpha + repeat_span_days / 7.0::double precision as modified_alpha_t_x,
         horizon_days / 7.0::double precision as horizon_weeks
     from {{ ref('int_customers__featured') }} as featured
     cross join parameters
 ),
 
 -- Materialized: the planner would write out each column's formula wherever it is read, exponents within exponents.
--- BG/NBD (Fader, Hardie & Lee 2005), times in weeks.
+-- BG/NBD (Fader, Hardie & Lee 2005) and MBG/NBD (Batislam et al. 2007: modified), times in weeks.
 alive as materialized (
     select
         rhythms.*,
         case
             when x = 0 and r is not null then 1
             else 1 / (1 + {{ safe_exp('ln(a) - ln(b + x - 1) + shape * ln(alpha_t / alpha_t_x)') }})
-        end as fitted_alive
+        end as fitted_alive,
+        1 / (1 + {{ safe_exp('ln(modified_a) - ln(modified_b + x) + modified_shape * ln(modified_alpha_t / modified_alpha_t_x)') }})
+            as modified_alive
     from rhythms
     cross join parameters
 ),
@@ -80,17 +89,20 @@ alive as materialized (
 ordering as materialized (
     select
         alive.*,
-        fitted_alive * (1 - {{ safe_exp('shape * ln(alpha_t / (alpha_t + horizon_weeks))') }}) as probability_of_order
+        fitted_alive * (1 - {{ safe_exp('shape * ln(alpha_t / (alpha_t + horizon_weeks))') }}) as probability_of_order,
+        modified_alive * (1 - {{ safe_exp('modified_shape * ln(modified_alpha_t / (modified_alpha_t + horizon_weeks))') }})
+            as modified_order,
+        modified_alive * (1 - {{ safe_exp('modified_shape * ln(modified_alpha_t / (modified_alpha_t + 365 / 7.0::double precision))') }})
+            as modified_order_365d
     from alive
 ),
 
 logits as materialized (
     select
         *,
-        coalesce(ln(
-            greatest(least(1 - probability_of_order, 1 - 1e-6), 1e-6)
-            / (1 - greatest(least(1 - probability_of_order, 1 - 1e-6), 1e-6))
-        ), 0) as bgnbd_logit
+        coalesce({{ logit_inside('1 - probability_of_order') }}, 0) as bgnbd_logit,
+        coalesce({{ logit_inside('1 - modified_order') }}, 0) as mbgnbd_logit,
+        {{ logit_inside('modified_order_365d') }} - {{ logit_inside('modified_order') }} as year_over_window
     from ordering
 ),
 
@@ -162,9 +174,10 @@ stages as materialized (
         expected_order_amount,
         fitted_alive * orders_if_alive as expected_orders,
         fitted_alive * orders_365d_if_alive as expected_orders_365d,
+        year_over_window,
         case when value_window_days is not null
-            then 1 / (1 + exp(-greatest(-13, least(13, {{ model.expressions.get('value_buys', '0::double precision') }})))) end
-            as buys,
+            then greatest(-13, least(13, {{ model.expressions.get('value_buys', '0::double precision') }})) end
+            as buys_log_odds,
         greatest(-27, least(27,
             coalesce(ln(
                 greatest(coalesce(
@@ -173,13 +186,40 @@ stages as materialized (
             ), 0)
             + {{ model.expressions.get('value_amount', '0::double precision') }}
         )) as log_amount,
-        -- Where two years are not known, the window is the horizon; a year is to it what its expected orders are.
         case when value_window_days = 365 then 1 else coalesce(orders_365d_if_alive / nullif(orders_if_alive, 0), 365 / value_window_days) end
             as extension
     from inputs
     inner join order_amounts using (customer_key)
     left join expectations using (repeat_day_count, tenure_days)
     cross join parameters
+),
+
+-- Where two years are not known, the window is the horizon (ValueModel.year): P(buys) grows as by MBG/NBD, and each buyer
+-- brings what is left of the growth of BG/NBD's expected orders.
+buying as materialized (
+    select
+        stages.*,
+        1 / (1 + exp(-buys_log_odds)) as buys,
+        case
+            when value_window_days = 365 then 1 / (1 + exp(-buys_log_odds))
+            else coalesce(
+                1 / (1 + exp(-(buys_log_odds + year_over_window))),
+                1 - (1 - 1 / (1 + exp(-buys_log_odds))) ^ (365 / value_window_days)
+            )
+        end as buys_365d
+    from stages
+    cross join parameters
+),
+
+values_365d as materialized (
+    select
+        customer_key,
+        expected_order_amount,
+        expected_orders,
+        expected_orders_365d,
+        buys_365d,
+        log_amount + ln(extension * buys / buys_365d) as log_amount_365d
+    from buying
 ),
 
 totals as materialized (
@@ -213,17 +253,15 @@ select
     end as churn_probability,
     case when bgnbd_status <> 'no_dropout' then fitted_alive end as probability_alive,
     probability_of_order,
-    stages.expected_orders,
-    stages.expected_orders_365d,
-    stages.expected_order_amount,
+    expected_orders,
+    expected_orders_365d,
+    expected_order_amount,
     case
-        when is_value_serving = 1 then extension * buys * exp(log_amount) * value_factor
-        else stages.expected_orders_365d * stages.expected_order_amount
+        when is_value_serving = 1 then buys_365d * exp(log_amount_365d) * value_factor
+        else expected_orders_365d * expected_order_amount
     end as expected_value_365,
-    case when buys is null then null when 1 - buys >= 0.1 then 0 else extension * {{ value_quantile('0.1') }} end
-        as expected_value_365_low,
-    case when buys is not null then extension * case when 1 - buys >= 0.1 then {{ value_quantile('0.8') }} else {{ value_quantile('0.9') }} end end
-        as expected_value_365_high,
+    case when 1 - buys_365d >= 0.1 then 0 else {{ value_quantile('0.1') }} end as expected_value_365_low,
+    case when 1 - buys_365d >= 0.1 then {{ value_quantile('0.8') }} else {{ value_quantile('0.9') }} end as expected_value_365_high,
     case when promoted_status is not null then centred_intercept end as baseline_log_odds,
     {%- for family in families %}
     case when promoted_status is not null then {{ family }} * case
@@ -233,5 +271,9 @@ select
     {%- endfor %}
 from logits
 inner join totals using (customer_key)
-inner join stages using (customer_key)
+inner join values_365d using (customer_key)
 cross join parameters
+cross join lateral (
+    select coalesce(case when x = 0 then quantiles_of_1 when x <= 2 then quantiles_of_2_3 else quantiles_of_4 end, quantiles_of_all)
+        as value_quantiles
+) as deviations

@@ -27,6 +27,7 @@ select
     value_status,
     value_window_days::bigint as value_window_days,
     value_coverage,
+    value_coverage_one_time,
     value_r_squared,
     value_r_squared_gammagamma,
     array_to_string(families, ', ') as families,

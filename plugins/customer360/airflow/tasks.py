@@ -95,7 +95,8 @@ def build_marts(alias: str) -> str:
             lineage.of_run(settings, summary)
             if time.monotonic() - began > _GOES_ON_SECONDS or not wake.has_unbuilt(settings):
                 break
-        due = [DAILY_DUE] if wake.is_daily_due(settings) else []
+        # The first fit wakes the daily pass itself.
+        due = [DAILY_DUE] if wake.is_daily_due(settings) and not first_fit.is_awaited(settings) else []
         due += [FIT_DUE] if first_fit.is_due(settings) else []
         _emit(alias, due)
         return str(summary)

@@ -1,8 +1,11 @@
-"""BG/NBD: how often a customer orders, and whether they have left.
+"""BG/NBD and MBG/NBD: how often a customer orders, and whether they have left.
 
 Source: P. Fader, B. Hardie, K. Lee (2005), "Counting Your Customers" the Easy Way: An Alternative to the Pareto/NBD
 Model, Marketing Science 24 (2), 275-284. While alive a customer orders at rate lambda, Gamma(r, alpha) over customers;
-after each order they leave with probability p, Beta(a, b) over customers.
+after each order they leave with probability p, Beta(a, b) over customers. BG/NBD has no chance to leave after the first
+order, so that every one-time buyer is alive; MBG/NBD has (E. Batislam, M. Denizel, A. Filiztekin 2007, Empirical
+Validation and Comparison of Models for Customer Base Analysis, IJRM 24 (3), 201-209). Both are one formula in the
+number of chances to leave: x, or x + 1.
 
 A customer is summarised by x = purchase days - 1, t_x = weeks from the first to the last purchase day, T = weeks from
 the first purchase day to the snapshot. **All times are weeks.** Several orders on one day are one purchase day: the
@@ -15,9 +18,10 @@ raise an overflow or underflow error, both sides clip the exponent at the same p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import betaln, digamma, expit, gammaln
@@ -63,11 +67,17 @@ class BgNbdParameters:
     alpha: float
     a: float
     b: float
+    is_modified: bool = field(default=False, kw_only=True)
+    """MBG/NBD: the first order is a chance to leave too."""
 
     @property
     def mean_dropout(self) -> float:
         """Mean probability of leaving after an order, a / (a + b)."""
         return self.a / (self.a + self.b)
+
+    def chances(self, x: Floats) -> Floats:
+        """How often a customer with x repeats could have left."""
+        return x + 1.0 if self.is_modified else x
 
 
 @dataclass(frozen=True)
@@ -86,8 +96,8 @@ class BgNbdFit:
         return self.parameters is not None
 
 
-def fit(x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> BgNbdFit:
-    """Fit by maximum likelihood, from several starting points, within bounds.
+def fit(x: ArrayLike, t_x: ArrayLike, T: ArrayLike, *, is_modified: bool = False) -> BgNbdFit:
+    """Fit BG/NBD, or MBG/NBD, by maximum likelihood, from several starting points, within bounds.
 
     x counts repeat purchase days, t_x and T are weeks. Never raises for odd data and never returns NaN: a shop that
     cannot be fitted gets a status that says why. Raises ValueError only for input that is no customer summary at all
@@ -106,7 +116,7 @@ def fit(x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> BgNbdFit:
     if repeat_buyer_count < MINIMUM_REPEAT_BUYERS:
         return unusable(FitStatus.NO_REPEAT_BUYERS)
 
-    data = _Summaries.of(xs, t_xs, Ts)
+    data = _Summaries.of(xs, t_xs, Ts, is_modified=is_modified)
     parameters = _maximise(data)
     if parameters is None:
         return unusable(FitStatus.NOT_CONVERGED)
@@ -114,30 +124,38 @@ def fit(x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> BgNbdFit:
     return BgNbdFit(status, parameters, log_likelihood(parameters, xs, t_xs, Ts), customer_count, repeat_buyer_count)
 
 
+def purchase_summary(frame: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
+    """x, t_x and T in weeks, from a frame with the columns of `int_customers__featured`."""
+    days = frame[["repeat_day_count", "repeat_span_days", "tenure_days"]].to_numpy(dtype=np.float64)
+    return days[:, 0], days[:, 1] / DAYS_PER_WEEK, days[:, 2] / DAYS_PER_WEEK
+
+
 def log_likelihood(parameters: BgNbdParameters, x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> float:
-    """Log-likelihood of the customers in weeks (Fader, Hardie & Lee 2005, equation 6), summed."""
+    """Log-likelihood of the customers in weeks (Fader, Hardie & Lee 2005, equation 6; Batislam et al. 2007), summed."""
     xs, t_xs, Ts = _checked(x, t_x, T)
     r, alpha = parameters.r, parameters.alpha
     ordering = gammaln(r + xs) - gammaln(r) + r * math.log(alpha)
     a, b = parameters.a, parameters.b
-    staying = betaln(a, b + xs) - betaln(a, b)
+    chances = parameters.chances(xs)
+    staying = betaln(a, b + chances) - betaln(a, b)
     alive = -(r + xs) * np.log(alpha + Ts)
-    left = np.log(a) - np.log(b + np.maximum(xs, 1.0) - 1.0) - (r + xs) * np.log(alpha + t_xs)
-    return float(np.sum(ordering + staying + np.where(xs > 0, np.logaddexp(alive, left), alive)))
+    left = np.log(a) - np.log(b + np.maximum(chances, 1.0) - 1.0) - (r + xs) * np.log(alpha + t_xs)
+    return float(np.sum(ordering + staying + np.where(chances > 0, np.logaddexp(alive, left), alive)))
 
 
 def probability_alive(parameters: BgNbdParameters, x: ArrayLike, t_x: ArrayLike, T: ArrayLike) -> Floats:
-    """P(alive) = 1 / (1 + [x>0] a/(b+x-1) ((alpha+T)/(alpha+t_x))^(r+x)).
+    """P(alive) = 1 / (1 + [n>0] a/(b+n-1) ((alpha+T)/(alpha+t_x))^(r+x)), n = x, or x + 1 where the model is modified.
 
-    1 for every one-time buyer, which is why it is published and never used as the churn score.
+    By BG/NBD 1 for every one-time buyer, which is why it is published and never used as the churn score.
     """
     xs, t_xs, Ts = _checked(x, t_x, T)
+    chances = parameters.chances(xs)
     log_odds_left = (
         math.log(parameters.a)
-        - np.log(parameters.b + np.maximum(xs, 1.0) - 1.0)
+        - np.log(parameters.b + np.maximum(chances, 1.0) - 1.0)
         + (parameters.r + xs) * np.log((parameters.alpha + Ts) / (parameters.alpha + t_xs))
     )
-    return np.where(xs > 0, expit(-np.clip(log_odds_left, -EXPONENT_LIMIT, EXPONENT_LIMIT)), 1.0)
+    return np.where(chances > 0, expit(-np.clip(log_odds_left, -EXPONENT_LIMIT, EXPONENT_LIMIT)), 1.0)
 
 
 def probability_of_order(
@@ -165,15 +183,16 @@ def expected_orders(
 
     The paper's closed form needs 2F1, which neither SQL has nor floating point likes for hundreds of orders. With
     s = r + x and z = H / (alpha + T), the same expectation is P(alive) times the mean of (1 - (1 + p z)^-s) / p over
-    p ~ Beta(a, b + x): a sum over `dropout_nodes`, which SQL can compute as well.
+    p ~ Beta(a, b + x), of MBG/NBD Beta(a, b + x + 1): a sum over `dropout_nodes`, which SQL can compute as well.
     """
     xs, _, Ts = _checked(x, t_x, T)
     shape, z = parameters.r + xs, horizon_weeks / (parameters.alpha + Ts)
-    nodes = dropout_nodes(parameters, largest_x=float(xs.max(initial=0.0)))
+    chances = parameters.chances(xs)
+    nodes = dropout_nodes(parameters, largest_x=float(chances.max(initial=0.0)))
     conditional = np.zeros_like(xs)
-    # One pass per distinct x keeps the table of nodes x customers small.
-    for distinct in np.unique(xs):
-        rows = xs == distinct
+    # One pass per distinct number of chances keeps the table of nodes x customers small.
+    for distinct in np.unique(chances):
+        rows = chances == distinct
         log_weight = nodes.log_weight + distinct * nodes.log_staying
         weight = np.exp(np.maximum(log_weight - log_weight.max(), -EXPONENT_LIMIT))
         per_node = _orders_given_dropout(nodes.dropout[:, None], shape[rows][None, :], z[rows][None, :])
@@ -257,18 +276,19 @@ class _Summaries:
     T: Floats
     weight: Floats
     weeks: float
+    is_modified: bool
 
     @classmethod
-    def of(cls, x: Floats, t_x: Floats, T: Floats) -> _Summaries:
+    def of(cls, x: Floats, t_x: Floats, T: Floats, *, is_modified: bool) -> _Summaries:
         weeks = float(T.max())
         rows, counts = np.unique(np.column_stack([x, t_x / weeks, T / weeks]), axis=0, return_counts=True)
-        return cls(rows[:, 0], rows[:, 1], rows[:, 2], counts.astype(np.float64), weeks)
+        return cls(rows[:, 0], rows[:, 1], rows[:, 2], counts.astype(np.float64), weeks, is_modified)
 
     def screened(self) -> _Summaries:
         if len(self.x) <= _SCREENED_CUSTOMERS:
             return self
         rows = np.random.default_rng(0).choice(len(self.x), _SCREENED_CUSTOMERS, replace=False)
-        return _Summaries(self.x[rows], self.t_x[rows], self.T[rows], self.weight[rows], self.weeks)
+        return replace(self, x=self.x[rows], t_x=self.t_x[rows], T=self.T[rows], weight=self.weight[rows])
 
 
 def _maximise(data: _Summaries) -> BgNbdParameters | None:
@@ -293,7 +313,7 @@ def _maximise(data: _Summaries) -> BgNbdParameters | None:
     for candidate in candidates[:_REFINED_STARTS]:
         best = candidate if screened is data else _descend(data, candidate.x, bounds)
         if _has_converged(best, bounds):
-            return _parameters_from(best.x, data.weeks)
+            return _parameters_from(best.x, data)
     return None
 
 
@@ -318,11 +338,11 @@ def _has_converged(result: OptimizeResult, bounds: list[tuple[float, float]]) ->
     return bool(np.isfinite(result.fun) and np.abs(gradient).max() < 1e-4)
 
 
-def _parameters_from(theta: Floats, weeks: float) -> BgNbdParameters:
+def _parameters_from(theta: Floats, data: _Summaries) -> BgNbdParameters:
     r = math.exp(theta[0])
-    alpha = r / math.exp(theta[1]) * weeks
+    alpha = r / math.exp(theta[1]) * data.weeks
     mean, total = float(expit(theta[2])), math.exp(theta[3])
-    return BgNbdParameters(r, alpha, mean * total, (1.0 - mean) * total)
+    return BgNbdParameters(r, alpha, mean * total, (1.0 - mean) * total, is_modified=data.is_modified)
 
 
 def _mean_loss(theta: Floats, data: _Summaries) -> tuple[float, Floats]:
@@ -337,19 +357,20 @@ def _mean_loss(theta: Floats, data: _Summaries) -> tuple[float, Floats]:
     log_T, log_t_x = np.log(alpha + T), np.log(alpha + t_x)
     mean, total = float(expit(theta[2])), math.exp(theta[3])
     a, b = mean * total, float(expit(-theta[2])) * total
-    repeat = x > 0
-    before = np.where(repeat, b + x - 1.0, 1.0)
+    chances = x + 1.0 if data.is_modified else x
+    could_leave = chances > 0
+    before = np.where(could_leave, b + chances - 1.0, 1.0)
     alive = -s * log_T
-    left = np.where(repeat, math.log(a) - np.log(before) - s * log_t_x, -np.inf)
+    left = np.where(could_leave, math.log(a) - np.log(before) - s * log_t_x, -np.inf)
     either = np.logaddexp(alive, left)
     share_left = np.exp(left - either)
     share_alive = 1.0 - share_left
-    value = value + betaln(a, b + x) - betaln(a, b) + either
+    value = value + betaln(a, b + chances) - betaln(a, b) + either
     d_r = d_r - share_alive * log_T - share_left * log_t_x
     d_alpha = d_alpha - s * (share_alive / (alpha + T) + share_left / (alpha + t_x))
-    common = digamma(a + b) - digamma(a + b + x)
+    common = digamma(a + b) - digamma(a + b + chances)
     d_a = common + share_left / a
-    d_b = common + digamma(b + x) - digamma(b) - np.where(repeat, share_left / before, 0.0)
+    d_b = common + digamma(b + chances) - digamma(b) - np.where(could_leave, share_left / before, 0.0)
     # a = m n, b = (1 - m) n with m = expit(theta_2), n = exp(theta_3)
     d_mean = (d_a - d_b) * total * mean * (1.0 - mean)
     gradient = [r * d_r + alpha * d_alpha, -alpha * d_alpha, d_mean, a * d_a + b * d_b]

@@ -8,10 +8,8 @@ import pandas as pd
 from psycopg.rows import dict_row
 
 from customer360 import warehouse
-from customer360.churn import protocol, versions
-from customer360.churn.bgnbd import BgNbdFit
-from customer360.churn.features import BGNBD_LOGIT, FEATURE_COLUMN_NAMES
-from customer360.churn.statuses import FitStatus
+from customer360.churn import versions
+from customer360.churn.features import FEATURE_COLUMN_NAMES
 from customer360.errors import Customer360Error
 from customer360.settings import Settings
 from customer360.warehouse import Connection, scalar
@@ -86,11 +84,9 @@ def _feature_contributions(
     connection: Connection, version: int, horizon_days: int, frame: pd.DataFrame
 ) -> list[dict[str, Any]]:
     model = versions.load_primary(connection, version)
-    parameters = versions.load_bgnbd(connection, version)
     if model is None:
         return []
-    fit = BgNbdFit(FitStatus.FITTED if parameters else FitStatus.NOT_CONVERGED, parameters, None, 0, 0)
-    frame = frame.assign(**{BGNBD_LOGIT: protocol.bgnbd_logit(fit, frame, horizon_days)})
+    frame = versions.load_order_models(connection, version).with_logits(frame, horizon_days)
     told: list[dict[str, Any]] = [
         {
             "feature": part.column,

@@ -218,6 +218,9 @@ class Transform(StrEnum):
 BGNBD_LOGIT = "bgnbd_logit"
 """logit(1 - P(order in H)) of the version's BG/NBD: no column of the table but of its parameters."""
 
+MBGNBD_LOGIT = "mbgnbd_logit"
+"""The same of its MBG/NBD."""
+
 
 @dataclass(frozen=True)
 class ModelFeature:
@@ -229,7 +232,7 @@ class ModelFeature:
     transform: Transform
 
     def values(self, frame: pd.DataFrame) -> Floats:
-        """The feature of every row of `frame`, which has the columns of `int_customers__featured` and `bgnbd_logit`."""
+        """The feature of each row of `frame`, which has the columns of `int_customers__featured` and both logits."""
         column = frame[self.column].to_numpy(dtype=np.float64, na_value=np.nan)
         if self.transform is Transform.IS_NULL:
             return np.isnan(column).astype(np.float64)
@@ -294,7 +297,10 @@ MODEL_FEATURES: tuple[ModelFeature, ...] = (
     ModelFeature("last_satisfaction_unknown", Family.TICKETS, "last_satisfaction", Transform.IS_NULL),
 )
 
-FEATURE_BY_NAME: dict[str, ModelFeature] = {feature.name: feature for feature in MODEL_FEATURES}
+MBGNBD_FEATURE = ModelFeature("mbgnbd", Family.RECENCY, MBGNBD_LOGIT, Transform.AS_IT_IS)
+"""A candidate of its own and no feature of the others: beside `bgnbd` it tells them nothing new (decision 22)."""
+
+FEATURE_BY_NAME: dict[str, ModelFeature] = {feature.name: feature for feature in (*MODEL_FEATURES, MBGNBD_FEATURE)}
 
 
 def features_of(families: Sequence[Family]) -> tuple[ModelFeature, ...]:

@@ -15,6 +15,28 @@ from customer360.warehouse import scalar
 RETRY_HOURS = 1
 """After a fit that failed."""
 
+AWAITED_MINUTES = 5
+"""The first daily pass waits for the first fit so long at most: with scores it has VIPs, alerts and a recovery plan,
+and without them it would be made twice within minutes. Data is never held up by a fit that fails or is switched off."""
+
+
+def is_awaited(settings: Settings) -> bool:
+    """Whether today's daily pass should be woken by the first fit rather than before it. Reads only."""
+    with warehouse.connect("transformer", settings, autocommit=True) as connection:
+        is_new = scalar(
+            connection,
+            """
+            select min(published_at) > now() - %s * interval '1 minute'
+                and not exists (select from state.churn_model_versions)
+            from ops.publications where kind <> 'daily'
+            """,
+            [AWAITED_MINUTES],
+        )
+        if not is_new:
+            return False
+        is_running = scalar(connection, "select exists (select from ops.runs where kind = 'fit' and state = 'running')")
+    return bool(is_running) or is_due(settings)
+
 
 def is_due(settings: Settings) -> bool:
     """Whether the shop can be fitted for the first time, or with a horizon nearer to the one asked for. Reads only."""

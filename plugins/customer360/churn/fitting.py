@@ -9,6 +9,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from customer360 import warehouse
 from customer360.churn import protocol, versions
 from customer360.churn.picture import draw
@@ -119,18 +121,22 @@ def _fit_and_judge(
     test_at: date | None,
     progress: Progress | None,
 ) -> tuple[protocol.FittedVersion | versions.UnjudgedFit, dict[str, Any]]:
-    with scratch_schemas(settings):
+    # One thread: the fits are many and short, and beside a build on two processors threads that wait for each other
+    # spin (a fit of 1,000 customers took 20.6 s of processor time with two threads, 2.5 s with one).
+    with scratch_schemas(settings), threadpool_limits(limits=1):
         plan = protocol.plan_snapshots(source.first_ordered_on, source.last_complete_on, horizon_days, test_at)
         if plan is None:
             everybody = source.features(test_at or source.last_complete_on)
+            orders = protocol.fit_order_models(everybody)
             unjudged = versions.UnjudgedFit(
                 horizon_days,
-                protocol.fit_bgnbd(everybody),
+                orders.bgnbd,
+                orders.mbgnbd,
                 protocol.fit_gammagamma(everybody),
                 _what_is_missing(source, horizon_days),
             )
             return unjudged, _unjudged_report(unjudged, int(protocol.in_population(everybody).sum()))
-        version = protocol.fit_version(source, plan)
+        version = protocol.fit_version(source, plan, progress)
     (progress or Silent()).note(version.decision.value)
     return version, version.evaluation
 

@@ -20,16 +20,19 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from customer360.churn import bgnbd, evaluation, gammagamma, logistic, trees, value
+from customer360.churn.bgnbd import BgNbdFit
 from customer360.churn.features import (
     ABLATION,
     BGNBD_LOGIT,
     FEATURE_COLUMN_NAMES,
     FROM_ORDERS,
+    MBGNBD_LOGIT,
     Family,
     features_of,
 )
 from customer360.churn.model import LOGIT_LIMIT, ScoreModel, mean_of
 from customer360.churn.statuses import FitStatus, PromotionDecision
+from customer360.progress import Progress, Silent
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -219,6 +222,7 @@ class Kind(StrEnum):
     MEAN = "mean"
     """The mean of the log-odds of the two above."""
     BGNBD = "bgnbd"
+    MBGNBD = "mbgnbd"
     HIATUS = "hiatus"
     FREQUENCY = "frequency"
 
@@ -228,7 +232,8 @@ class FittedVersion:
     """Everything that scoring needs of one version, and how it did on its test."""
 
     plan: SnapshotPlan
-    bgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
+    mbgnbd: BgNbdFit
     gammagamma: gammagamma.GammaGammaFit
     hiatus: logistic.BaselineModel
     frequency: logistic.BaselineModel
@@ -253,21 +258,35 @@ class FittedVersion:
         return str(self.evaluation["why"])
 
 
-def fit_version(source: FeatureSource, plan: SnapshotPlan) -> FittedVersion:
+def fit_version(source: FeatureSource, plan: SnapshotPlan, progress: Progress | None = None) -> FittedVersion:
     """Run the whole protocol of a plan: fit, calibrate, test once, decide."""
+    progress = progress or Silent()
     learn = [take_snapshot(source, day, plan.horizon_days) for day in plan.learn_on]
     everybody = complete_features(source, plan.test_on)
     test = snapshot_of(source, plan.test_on, plan.horizon_days, everybody)
+    progress.stage("learn who leaves")
     version = fit_on_snapshots(plan, learn, test, everybody)
+    progress.stage("learn what a customer is worth")
     worth = fit_worth(source, plan, {snapshot.as_of_on: snapshot.everybody for snapshot in (*learn, test)})
     return replace(version, worth=worth, evaluation={**version.evaluation, "value": worth.figures})
 
 
 def fit_worth(source: FeatureSource, plan: SnapshotPlan, taken: Mapping[date, pd.DataFrame | None]) -> value.ValueFit:
     """What customers bring in a year, or in a horizon where two years are not known; judged on its own test day."""
+    windows = value_windows(source, plan, taken)
+    return value.fit(windows) if windows else value.not_fitted("too_few_buyers")
+
+
+def value_windows(
+    source: FeatureSource, plan: SnapshotPlan, taken: Mapping[date, pd.DataFrame | None]
+) -> value.Windows | None:
+    """The windows that a value is learned from and judged on, None in a shop without a customer on its test day.
+
+    Separate from the fit so that canaries can tamper with them. `taken` are features by day, where they are known.
+    """
     first_ordered_on = source.first_ordered_on
     if first_ordered_on is None:
-        return value.not_fitted("too_few_buyers")
+        return None
     ended = tuple(day for day in plan.learn_on if day + timedelta(days=plan.horizon_days) <= plan.test_on)
     otherwise = value.ValuePlan(plan.horizon_days, ended[-SNAPSHOTS_PER_HORIZON:], plan.test_on)
     days = value.plan(first_ordered_on, source.last_complete_on, MINIMUM_HISTORY_DAYS, otherwise)
@@ -280,16 +299,17 @@ def fit_worth(source: FeatureSource, plan: SnapshotPlan, taken: Mapping[date, pd
 
     everybody = frame_of(days.test_on)
     if not len(everybody):
-        return value.not_fitted("too_few_buyers")
-    dropout, order_value = fit_bgnbd(everybody), fit_gammagamma(everybody)
+        return None
+    orders = fit_order_models(everybody)
+    lifetime = value.Lifetime(orders.bgnbd, orders.mbgnbd, fit_gammagamma(everybody), days.window_days)
 
     def window(day: date, frame: pd.DataFrame) -> value.Window:
-        frame = frame.assign(**{BGNBD_LOGIT: bgnbd_logit(dropout, frame, plan.horizon_days)})
+        frame = orders.with_logits(frame, plan.horizon_days)
         amounts = frame["customer_key"].map(source.amounts(day, day + timedelta(days=days.window_days)))
         return value.Window(frame, np.maximum(amounts.fillna(0.0).to_numpy(dtype=np.float64), 0.0))
 
-    learn = [window(day, frame_of(day)) for day in days.learn_on]
-    return value.fit(days, learn, window(days.test_on, everybody), dropout, order_value)
+    learn = tuple(window(day, frame_of(day)) for day in days.learn_on)
+    return value.Windows(days, learn, window(days.test_on, everybody), lifetime)
 
 
 def fit_on_snapshots(
@@ -297,17 +317,17 @@ def fit_on_snapshots(
 ) -> FittedVersion:
     """The protocol on snapshots that were taken: separate so that canaries can tamper with them.
 
-    BG/NBD and Gamma-Gamma are fitted once, on `everybody` with an order by the test day (also who has long left):
-    they use no labels, and what they know ends where the test window begins.
+    BG/NBD, MBG/NBD and Gamma-Gamma are fitted once, on `everybody` with an order by the test day (also who has long
+    left): they use no labels, and what they know ends where the test window begins.
     """
-    dropout = fit_bgnbd(everybody)
+    orders = fit_order_models(everybody)
     order_value = fit_gammagamma(everybody)
     raw = learn
-    learn = [with_bgnbd_logit(snapshot, dropout, plan.horizon_days) for snapshot in learn]
-    test = with_bgnbd_logit(test, dropout, plan.horizon_days)
-    fallbacks = _fallbacks(plan, learn[-1], dropout)
+    learn = [with_logits(snapshot, orders, plan.horizon_days) for snapshot in learn]
+    test = with_logits(test, orders, plan.horizon_days)
+    fallbacks = _fallbacks(plan, learn[-1], orders.bgnbd)
     best = fallbacks.best(learn[-1])
-    learned = _learn(learn, dropout)
+    learned = _learn(learn, orders)
     chosen = learned.chosen
     primary = learned.candidates[chosen].model.centred(test.frame) if chosen else None
     rate = float(learn[-1].labels.mean()) if len(learn[-1].labels) else None
@@ -317,21 +337,44 @@ def fit_on_snapshots(
     report["primary"]["families"] = [family.value for family in learned.families] if primary else []
     report["status"] = learned.status.value
     report["decision"] = decision.value
-    report["bgnbd_status"] = dropout.status.value
+    report["bgnbd_status"] = orders.bgnbd.status.value
     report["gammagamma_status"] = order_value.status.value
     report["test_days"] = _test_days(plan, raw, learned, report)
     report["why"] = why(report, decision)
     families = learned.families if primary else ()
     hiatus, frequency = fallbacks.hiatus, fallbacks.frequency
     return FittedVersion(
-        plan, dropout, order_value, hiatus, frequency, primary, learned.status, families, report, decision,
-        value.not_fitted("not_tried"), best,
+        plan, orders.bgnbd, orders.mbgnbd, order_value, hiatus, frequency, primary, learned.status, families, report,
+        decision, value.not_fitted("not_tried"), best,
     )  # fmt: skip
 
 
-def fit_bgnbd(frame: pd.DataFrame) -> bgnbd.BgNbdFit:
+def fit_bgnbd(frame: pd.DataFrame) -> BgNbdFit:
     """BG/NBD on everybody in a feature frame."""
-    return bgnbd.fit(*purchase_summary(frame))
+    return bgnbd.fit(*bgnbd.purchase_summary(frame))
+
+
+@dataclass(frozen=True)
+class OrderModels:
+    """BG/NBD and MBG/NBD, fitted on everybody as of one day."""
+
+    bgnbd: BgNbdFit
+    mbgnbd: BgNbdFit
+
+    def with_logits(self, frame: pd.DataFrame, horizon_days: int) -> pd.DataFrame:
+        """The frame with two more columns: the log-odds of churn within the horizon by each."""
+        return frame.assign(
+            **{
+                BGNBD_LOGIT: bgnbd_logit(self.bgnbd, frame, horizon_days),
+                MBGNBD_LOGIT: bgnbd_logit(self.mbgnbd, frame, horizon_days),
+            }
+        )
+
+
+def fit_order_models(frame: pd.DataFrame) -> OrderModels:
+    """BG/NBD and MBG/NBD on everybody in a feature frame."""
+    modified = bgnbd.fit(*bgnbd.purchase_summary(frame), is_modified=True)
+    return OrderModels(fit_bgnbd(frame), modified)
 
 
 def fit_gammagamma(frame: pd.DataFrame) -> gammagamma.GammaGammaFit:
@@ -345,21 +388,15 @@ def fit_gammagamma(frame: pd.DataFrame) -> gammagamma.GammaGammaFit:
     return fitted
 
 
-def purchase_summary(frame: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
-    """x, t_x and T of BG/NBD, in weeks, from a feature frame."""
-    days = frame[["repeat_day_count", "repeat_span_days", "tenure_days"]].to_numpy(dtype=np.float64)
-    return days[:, 0], days[:, 1] / bgnbd.DAYS_PER_WEEK, days[:, 2] / bgnbd.DAYS_PER_WEEK
-
-
-def bgnbd_churn_probability(fit: bgnbd.BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats | None:
+def bgnbd_churn_probability(fit: BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats | None:
     """1 - P(order in H) by BG/NBD, or None where it is not fitted."""
     if fit.parameters is None:
         return None
     horizon_weeks = horizon_days / bgnbd.DAYS_PER_WEEK
-    return 1.0 - bgnbd.probability_of_order(fit.parameters, *purchase_summary(frame), horizon_weeks)
+    return 1.0 - bgnbd.probability_of_order(fit.parameters, *bgnbd.purchase_summary(frame), horizon_weeks)
 
 
-def bgnbd_logit(fit: bgnbd.BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats:
+def bgnbd_logit(fit: BgNbdFit, frame: pd.DataFrame, horizon_days: int) -> Floats:
     """logit(1 - P(order in H)), kept within the limits of a score; 0 for everybody where BG/NBD is not fitted."""
     probability = bgnbd_churn_probability(fit, frame, horizon_days)
     if probability is None:
@@ -372,10 +409,9 @@ LOGIT_PROBABILITY_FLOOR = 1e-6
 """BG/NBD probabilities are kept this far from 0 and 1 before their logit is taken, here and in SQL."""
 
 
-def with_bgnbd_logit(snapshot: Snapshot, fit: bgnbd.BgNbdFit, horizon_days: int) -> Snapshot:
-    """The snapshot with one more feature: the log odds of churn within the horizon, by BG/NBD."""
-    frame = snapshot.frame.assign(**{BGNBD_LOGIT: bgnbd_logit(fit, snapshot.frame, horizon_days)})
-    return Snapshot(snapshot.as_of_on, frame, snapshot.labels, snapshot.everybody)
+def with_logits(snapshot: Snapshot, orders: OrderModels, horizon_days: int) -> Snapshot:
+    """The snapshot with two more features: the log-odds of churn within the horizon, by BG/NBD and by MBG/NBD."""
+    return replace(snapshot, frame=orders.with_logits(snapshot.frame, horizon_days))
 
 
 @dataclass(frozen=True)
@@ -454,10 +490,10 @@ class _Learning:
                 return self.candidate(lambda frame, labels: logistic.fit_single(frame, labels, feature))
 
 
-_SINGLE_FEATURE = {Kind.BGNBD: "bgnbd", Kind.HIATUS: "recency_root", Kind.FREQUENCY: "frequency"}
+_SINGLE_FEATURE = {Kind.BGNBD: "bgnbd", Kind.MBGNBD: "mbgnbd", Kind.HIATUS: "recency_root", Kind.FREQUENCY: "frequency"}
 
 
-def _learn(learn: list[Snapshot], dropout: bgnbd.BgNbdFit) -> _Learned:
+def _learn(learn: list[Snapshot], orders: OrderModels) -> _Learned:
     """Every candidate, and the one that serves; none where nothing can be learned."""
     labels = np.concatenate([snapshot.labels for snapshot in learn])
     if len(np.unique(labels)) < 2:
@@ -474,10 +510,15 @@ def _learn(learn: list[Snapshot], dropout: bgnbd.BgNbdFit) -> _Learned:
     families = next(families for name, families in ABLATION if name == step)
     candidates = {Kind.LOGISTIC: ablation[step]}
     for kind in Kind:
-        if kind is not Kind.LOGISTIC and (kind is not Kind.BGNBD or dropout.parameters is not None):
+        if kind is not Kind.LOGISTIC and _can_be_fitted(kind, orders):
             candidates[kind] = learning.of_kind(kind, families, candidates)
     chosen, losses = _chosen(candidates, learning.calibration_labels)
     return _Learned(FitStatus.FITTED, candidates, chosen, families, ablation, losses)
+
+
+def _can_be_fitted(kind: Kind, orders: OrderModels) -> bool:
+    needed = {Kind.BGNBD: orders.bgnbd, Kind.MBGNBD: orders.mbgnbd}.get(kind)
+    return needed is None or needed.is_usable
 
 
 def _smallest_that_serves(candidates: Mapping[str, _Candidate], labels: Labels) -> str:
@@ -514,7 +555,7 @@ class _Fallbacks:
 
     hiatus: logistic.BaselineModel
     frequency: logistic.BaselineModel
-    bgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
     horizon_days: int
 
     def scored(self, frame: pd.DataFrame) -> dict[str, evaluation.Scored]:
@@ -541,7 +582,7 @@ class _Fallbacks:
         )
 
 
-def _fallbacks(plan: SnapshotPlan, calibrate: Snapshot, dropout: bgnbd.BgNbdFit) -> _Fallbacks:
+def _fallbacks(plan: SnapshotPlan, calibrate: Snapshot, dropout: BgNbdFit) -> _Fallbacks:
     return _Fallbacks(
         logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.HIATUS_COLUMN),
         logistic.fit_baseline(calibrate.frame, calibrate.labels, logistic.FREQUENCY_COLUMN),
@@ -618,13 +659,13 @@ def _test_days(
         test = taken.get(test_on)
         if earlier is None or test is None or test.everybody is None or learned.chosen is None:
             break
-        dropout = fit_bgnbd(test.everybody)
-        snapshots = [with_bgnbd_logit(taken[day], dropout, plan.horizon_days) for day in earlier.learn_on]
+        orders = fit_order_models(test.everybody)
+        snapshots = [with_logits(taken[day], orders, plan.horizon_days) for day in earlier.learn_on]
         labels = np.concatenate([snapshot.labels for snapshot in snapshots])
-        if not logistic.is_learnable(labels) or (learned.chosen is Kind.BGNBD and dropout.parameters is None):
+        if not logistic.is_learnable(labels) or not _can_be_fitted(learned.chosen, orders):
             break
         model = _Learning(snapshots).of_kind(learned.chosen, learned.families, {}).model
-        test = with_bgnbd_logit(test, dropout, plan.horizon_days)
+        test = with_logits(test, orders, plan.horizon_days)
         probability = model.probability(test.frame)
         days.append(
             {
@@ -689,6 +730,7 @@ _MODEL_IN_WORDS = {
     "trees": "the boosted trees",
     "mean": "the mean of logistic regression and boosted trees",
     "bgnbd": "BG/NBD",
+    "mbgnbd": "MBG/NBD",
     "hiatus": "hiatus",
     "frequency": "frequency",
 }

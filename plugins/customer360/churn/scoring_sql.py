@@ -4,15 +4,15 @@ The expressions are stored with their version (`state.churn_model_expressions`) 
 `int_customers__scored`. A tree becomes nested CASE; for one family, splits of other families that no longer lead to one
 of its own are cut away, so that all families of a tree together cost hardly more comparisons than the tree.
 
-They read columns of `int_customers__featured` and `bgnbd_logit` for the terms, and for the splits the same columns with
-nulls filled (`features.UNKNOWN`), named `split_<column>`.
+They read columns of `int_customers__featured`, `bgnbd_logit` and `mbgnbd_logit` for the terms, and for the splits the
+same columns with nulls filled (`features.UNKNOWN`), named `split_<column>`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from customer360.churn.features import BGNBD_LOGIT, Family, Transform
+from customer360.churn.features import BGNBD_LOGIT, MBGNBD_LOGIT, Family, Transform
 from customer360.churn.model import LEAF, Z_LIMIT, Forest, ScoreModel, Term, Tree
 
 
@@ -48,7 +48,8 @@ def _number(value: float) -> str:
 
 
 def _term(term: Term, *, is_centred: bool = True) -> str:
-    column = BGNBD_LOGIT if term.feature.column == BGNBD_LOGIT else f"{term.feature.column}::float8"
+    is_logit = term.feature.column in (BGNBD_LOGIT, MBGNBD_LOGIT)
+    column = term.feature.column if is_logit else f"{term.feature.column}::float8"
     z = f"({_TRANSFORMED[term.feature.transform].format(column)} - {_number(term.mean)}) / {_number(term.scale)}"
     limit = int(Z_LIMIT)
     centre = f" - {_number(term.population_mean_z)}" if is_centred else ""

@@ -12,6 +12,7 @@ import numpy as np
 from psycopg import Cursor
 
 from customer360.churn import bgnbd, protocol, scoring_sql
+from customer360.churn.bgnbd import BgNbdFit
 from customer360.churn.features import FEATURE_BY_NAME, Family
 from customer360.churn.gammagamma import GammaGammaFit
 from customer360.churn.model import LEAF, Forest, ScoreModel, Term, Tree
@@ -30,7 +31,8 @@ class UnjudgedFit:
     """What can be fitted without knowing what happened next: a history too short for the protocol."""
 
     requested_horizon_days: int
-    bgnbd: bgnbd.BgNbdFit
+    bgnbd: BgNbdFit
+    mbgnbd: BgNbdFit
     gammagamma: GammaGammaFit
     why: str
 
@@ -73,9 +75,10 @@ def save(
         insert into state.churn_model_versions (
             run_id, as_of_on, requested_horizon_days, horizon_days, snapshots, status, bgnbd_status, gammagamma_status,
             decision, families, model, fallback, why, auc_mean, auc_spread, brier_mean, brier_spread, test_day_count,
-            value_status, value_window_days, value_coverage, value_r_squared, value_r_squared_gammagamma
+            value_status, value_window_days, value_coverage, value_r_squared, value_r_squared_gammagamma,
+            value_coverage_one_time
         ) values (
-            %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
+            %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s
         ) returning model_version
         """,
         [
@@ -153,10 +156,11 @@ def _over_test_days(judged: protocol.FittedVersion | None) -> tuple[Any, ...]:
 
 def _of_value(judged: protocol.FittedVersion | None) -> tuple[Any, ...]:
     if judged is None:
-        return ("too_little_history", None, None, None, None)
+        return ("too_little_history", None, None, None, None, None)
     figures = judged.worth.figures
     status = figures["serves"] if figures["status"] == "fitted" else figures["status"]
-    return (status, *(figures[name] for name in ("window_days", "coverage", "r_squared", "r_squared_gammagamma")))
+    names = ("window_days", "coverage", "r_squared", "r_squared_gammagamma")
+    return (status, *(figures[name] for name in names), (figures["coverage_by_segment"] or {}).get("1"))
 
 
 def _save_value(cursor: Cursor[Any], version: int, model: ValueModel) -> None:
@@ -170,8 +174,12 @@ def _save_value(cursor: Cursor[Any], version: int, model: ValueModel) -> None:
         ],
     )
     cursor.executemany(
-        "insert into state.churn_value_quantiles (model_version, percent, log_ratio) values (%s, %s, %s)",
-        [(version, percent, float(ratio)) for percent, ratio in enumerate(model.quantiles)],
+        "insert into state.churn_value_quantiles (model_version, segment, percent, log_ratio) values (%s, %s, %s, %s)",
+        [
+            (version, segment, percent, float(ratio))
+            for segment, ratios in model.quantiles.items()
+            for percent, ratio in enumerate(ratios)
+        ],
     )
 
 
@@ -271,10 +279,15 @@ def _tree(nodes: list[tuple[Any, ...]]) -> Tree:
     )  # fmt: skip
 
 
-def load_bgnbd(connection: Connection, version: int) -> bgnbd.BgNbdParameters | None:
-    """The BG/NBD of a version as it was stored, or None if it has none."""
-    stored = _stored(connection, version, "bgnbd")
-    return bgnbd.BgNbdParameters(**stored) if stored else None
+def load_order_models(connection: Connection, version: int) -> protocol.OrderModels:
+    """BG/NBD and MBG/NBD of a version as they were stored; one that it has not is not usable."""
+
+    def stored(model: str, *, is_modified: bool) -> BgNbdFit:
+        found = _stored(connection, version, model)
+        parameters = bgnbd.BgNbdParameters(**found, is_modified=is_modified) if found else None
+        return BgNbdFit(FitStatus.FITTED if found else FitStatus.NOT_CONVERGED, parameters, None, 0, 0)
+
+    return protocol.OrderModels(stored("bgnbd", is_modified=False), stored("mbgnbd", is_modified=True))
 
 
 def _stored(connection: Connection, version: int, model: str) -> dict[str, float]:
@@ -286,9 +299,10 @@ def _stored(connection: Connection, version: int, model: str) -> dict[str, float
 
 
 def _parameters(fitted: protocol.FittedVersion | UnjudgedFit) -> Iterator[tuple[str, str, float]]:
-    if fitted.bgnbd.parameters is not None:
-        for name in ("r", "alpha", "a", "b"):
-            yield "bgnbd", name, getattr(fitted.bgnbd.parameters, name)
+    for model, orders in (("bgnbd", fitted.bgnbd), ("mbgnbd", fitted.mbgnbd)):
+        if orders.parameters is not None:
+            for name in ("r", "alpha", "a", "b"):
+                yield model, name, getattr(orders.parameters, name)
     if fitted.gammagamma.parameters is not None:
         for name in ("p", "q", "gamma"):
             yield "gammagamma", name, getattr(fitted.gammagamma.parameters, name)

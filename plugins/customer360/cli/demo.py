@@ -67,7 +67,7 @@ def _print_outcome(settings: Settings, outcome: demonstration.Outcome) -> None:
             ("c360 status", "what is pending, failed, held, quarantined, stale"),
             ("c360 quarantine list", "the rows that stepped aside, and why"),
             ("c360 verify", "proves that no row was lost"),
-            ("c360 churn fit", "learns from the year who leaves, and scores every customer (half a minute)"),
+            ("c360 churn explain KEY", "why a customer's churn score is what it is (KEY: a customer_key from above)"),
             ("c360 report", "the pictures: revenue, cohorts, concentration, churn (a page that opens offline)"),
             ("c360 land orders FILE", "your own orders, as docs/feeds.md has them (with another C360_HOME)"),
         ]

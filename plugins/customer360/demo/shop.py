@@ -98,8 +98,6 @@ def run_demo(settings: Settings, progress: Progress) -> Outcome:
         landings = _land(settings, manifest, history)
         _wait(settings, landings, progress, _HISTORY_SECONDS)
         outcome.landings += landings
-        progress.stage("daily tables, woken by the first publication")
-        _wait_for_daily(settings, _HISTORY_SECONDS)
     fresh = [number for number in manifest.batches if not all(_name(f) in known for f in manifest.fresh(number))]
     for number in fresh[:BATCHES_PER_DEMO]:
         files = manifest.fresh(number)
@@ -109,6 +107,8 @@ def run_demo(settings: Settings, progress: Progress) -> Outcome:
         outcome.landings += landings
         progress.note(_told(landings))
     outcome.batches_left = max(0, len(fresh) - BATCHES_PER_DEMO)
+    progress.stage("churn model and daily tables, woken by the first publication")
+    _wait_for_daily(settings, _HISTORY_SECONDS)
     progress.stage("data docs")
     with aside(settings, "data_docs") as attempt:
         build_data_docs(settings)

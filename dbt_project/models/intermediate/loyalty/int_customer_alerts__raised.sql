@@ -99,8 +99,19 @@ vip_at_risk as (
     select
         customer_key,
         {{ as_of_on() }} as started_on,
-        format('expected value of 365 days %s; status %s', round(expected_value_365_amount::numeric, 2), vip_status) as evidence
-    from {{ ref('int_vips__named') }}
+        format(
+            'expected value of 365 days %s%s; status %s',
+            round(vips.expected_value_365_amount::numeric, 2),
+            case
+                when churn.expected_value_365_low_amount is not null then format(
+                    ' (80 %%: %s to %s)',
+                    round(churn.expected_value_365_low_amount::numeric, 2), round(churn.expected_value_365_high_amount::numeric, 2)
+                )
+            end,
+            vip_status
+        ) as evidence
+    from {{ ref('int_vips__named') }} as vips
+    inner join {{ ref('customer_churn') }} as churn using (customer_key)
     where is_vip_at_risk
 ),
 
