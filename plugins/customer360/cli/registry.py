@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
         oncall,
         quarantine,
         rates,
+        receive,
         report,
         sample,
         sources,
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     erasure.register(app)
     front_door.register(app)
     sources.register(app)
+    receive.register(app)
     build.register(app)
     rates.register(app)
     quarantine.register(app)

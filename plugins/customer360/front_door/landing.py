@@ -319,6 +319,7 @@ def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str
     partial = zone / f".{uuid.uuid4().hex}.part"
     try:
         shutil.copyfile(source, partial)
+        _flush(partial)  # who has landed a file may remove its own copy: a power cut must not empty this one
         for candidate in _names(place):
             target = zone / candidate
             try:
@@ -327,6 +328,7 @@ def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str
                 if not target.is_symlink() and _same_content(target, partial):
                     return str(target)
                 continue
+            _flush(zone)
             return str(target)
     except OSError as error:
         raise LandingError(
@@ -336,6 +338,15 @@ def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str
     finally:
         partial.unlink(missing_ok=True)
     raise AssertionError("names do not end")
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _same_content(one: Path, other: Path) -> bool:
