@@ -63,6 +63,7 @@ NOT_SETTINGS = frozenset(
         "C360_POSTGRES_OPTIONS",
         "C360_POSTGRES_PASSWORD",
         "C360_POSTGRES_PORT",
+        "C360_RECEIVE_HOOKS_FOLDER",
     }
 )
 

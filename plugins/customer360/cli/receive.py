@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from customer360.cli.options import JsonOption
+from customer360.cli.options import BecauseOption, JsonOption
 from customer360.settings import Settings, get_settings
 from customer360.terminal import out
 
@@ -94,6 +94,8 @@ def _print(settings: Settings, states: list[Any], silent: float | None) -> None:
             _say(f"{state.hook}: the oldest event has waited for {state.oldest_waiting_seconds:.0f} s.")
         if state.landing_error:
             _say(f"{state.hook}: its last file did not land: {state.landing_error}")
+        if state.lost_events:
+            _say(f"{state.hook}: {state.lost_events:,} events were written off as lost.")
         if state.unexplained_events:
             _say(f"{state.hook}: {state.unexplained_events:,} events are not accounted for.")
     for hook, statuses in _refused(settings).items():
@@ -118,6 +120,19 @@ def land(json: JsonOption = False) -> None:
     for one in landed:
         _say(f"Landed {one.events:,} events of {one.hook}: {one.location}")
     _say("Next: `c360 run`, or let the running stack pick them up." if landed else "Nothing waits.")
+
+
+@_receive.command("write-off")
+def write_off(
+    hook: Annotated[str, typer.Argument(help="A hook whose events do not add up (c360 receive status).")],
+    because: BecauseOption,
+) -> None:
+    """Enter events that are in no file and not in the spool as lost, on record. What is sent again lands again."""
+    from customer360.receiver import spool
+
+    with spool.opened(get_settings()) as own:
+        lost = own.write_off(hook, because)
+    _say(f"{lost:,} events of {hook} are written off." if lost else f"The events of {hook} add up: nothing was lost.")
 
 
 @_receive.command("health")

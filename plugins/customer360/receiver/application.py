@@ -40,7 +40,6 @@ LEAST_FREE_BYTES = 100_000_000
 _BODY_SECONDS = 30
 _BUSY_RETRY_SECONDS = 2
 _FULL_RETRY_SECONDS = 30
-_UNKNOWN = "(unknown)"
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -125,10 +124,10 @@ class GroupCommit:
         try:
             is_new = self._spool.write(events)
             await self.loop.run_in_executor(self._thread, self._spool.commit)
-        except SpoolError as error:
+        except Exception as error:  # whatever it is, their senders must hear it, and the next group have its turn
             for one in group:
                 if not one.answer.done():
-                    one.answer.set_exception(SpoolError(str(error), error.next_step))
+                    one.answer.set_exception(error)
             return
         at = 0
         for one in group:
@@ -171,7 +170,7 @@ class Receiver:
             hook = self._hook_named(name)
             is_new = await self._take(request, hook)
         except Refused as refusal:
-            self._refused[name if self.hooks.knows(name) else _UNKNOWN, refusal.status] += 1
+            self._refused[name if self.hooks.knows(name) else spool.UNKNOWN, refusal.status] += 1
             wait = {} if refusal.retry_after is None else {"Retry-After": str(refusal.retry_after)}
             return JSONResponse({"error": refusal.reason}, refusal.status, wait)
         except Exception as error:
@@ -282,7 +281,8 @@ class Receiver:
                     await asyncio.sleep(0.2)
                 else:
                     self._landing_wanted.clear()
-                    await asyncio.wait_for(self._landing_wanted.wait(), 1)
+                    async with asyncio.timeout(1):  # wait_for may swallow the cancellation that ends this task
+                        await self._landing_wanted.wait()
 
     async def _land_the_rest(self, reader: Spool, thread: ThreadPoolExecutor) -> None:
         try:

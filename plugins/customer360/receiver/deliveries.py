@@ -37,10 +37,7 @@ def _documents(body: bytes) -> list[bytes]:
     start = body.lstrip()[:1]
     try:
         body.decode("utf-8")
-        if start == b"[":
-            documents = [bytes(document) for document in _LIST.decode(body)]
-        else:
-            documents = [body.strip()]
+        documents = [bytes(document) for document in _LIST.decode(body)] if start == b"[" else [body.strip()]
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
         raise Refused(400, "the body is not JSON in UTF-8") from None
     if not documents:

@@ -57,7 +57,12 @@ def land_waiting(settings: Settings) -> list[Landed]:
     if not spool.exists(settings):
         return []
     with spool.opened(settings) as own:
-        return land_all(settings, own, lambda write: write(own))
+        return land_all(settings, own, at_once(own))
+
+
+def at_once(own: Spool) -> Writer:
+    """Writes to a spool that no other thread of this process writes to."""
+    return lambda write: write(own)
 
 
 def land_all(settings: Settings, read: Spool, write: Writer) -> list[Landed]:

@@ -5,7 +5,7 @@ then on it is in one of two places: in the table ``event``, or in a landed file.
 waiting events, made before its file is written: the file's name is the segment's number and its content the segment's
 events, so that a landing which was cut off is repeated as the same file, and the ledger knows it.
 
-Per hook, at every moment: received = duplicates + landed + waiting.
+Per hook, at every moment: received = duplicates + landed + waiting (+ what a person has written off as lost).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SEGMENT_DAYS = 90
 """For so long the spool remembers which file a segment became."""
 _PRUNED_AT_ONCE = 5_000
 _HOUR = 3_600
+UNKNOWN = "(unknown)"
+"""What requests for a hook that does not exist are counted under: their path may hold anything."""
 
 _TABLES = """
 create table if not exists spool (
@@ -41,6 +43,7 @@ create table if not exists hook (
     landed_events integer not null default 0,
     waiting_events integer not null default 0,
     waiting_bytes integer not null default 0,
+    lost_events integer not null default 0,
     last_received_at real,
     landing_error text not null default ''
 ) without rowid;
@@ -67,11 +70,18 @@ create table if not exists segment (
     location text not null default ''
 );
 create index if not exists segment_of_hook on segment (hook, segment_id);
+create table if not exists write_off (
+    hook text not null,
+    events integer not null,
+    because text not null,
+    written_off_at real not null
+);
 create table if not exists refusal (
     hook text not null,
     status integer not null,
     hour integer not null,
     requests integer not null,
+    last_at real not null,
     primary key (hook, status, hour)
 ) without rowid;
 """
@@ -127,10 +137,12 @@ class HookState:
     duplicate_events: int
     """Those among them whose delivery had come before."""
     landed_events: int
+    lost_events: int
+    """Events that a person has written off; 0 unless somebody has changed the spool by hand."""
     waiting_events: int
     """Events in the spool, counted now."""
     unexplained_events: int
-    """received - duplicates - landed - waiting: anything but 0 is a fault."""
+    """received - duplicates - landed - lost - waiting: anything but 0 is a fault."""
     waiting_bytes: int
     oldest_waiting_seconds: float | None
     last_received_at: float | None
@@ -141,6 +153,8 @@ class HookState:
     """Why its last file could not be landed; empty if it could."""
     refused: dict[str, int] = field(default_factory=dict)
     """Requests of the last 24 hours that were refused, by HTTP status."""
+    refused_since_received: dict[str, int] = field(default_factory=dict)
+    """Those of the hours that ended with a refusal after the last event was taken: the sender does not get through."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -243,12 +257,16 @@ class Spool:
 
     def note_refusals(self, refusals: dict[tuple[str, int], int]) -> None:
         """Count refused requests, by hook and HTTP status."""
-        hour = int(time.time()) // _HOUR
+        now = time.time()
+        hour = int(now) // _HOUR
         with self._transaction():
             self._db.executemany(
-                "insert into refusal values (?, ?, ?, ?) "
-                "on conflict (hook, status, hour) do update set requests = requests + excluded.requests",
-                [(hook, status, hour, requests) for (hook, status), requests in refusals.items()],
+                "insert or ignore into hook (hook) values (?)", [(hook,) for hook, _ in refusals if hook != UNKNOWN]
+            )
+            self._db.executemany(
+                "insert into refusal values (?, ?, ?, ?, ?) on conflict (hook, status, hour) "
+                "do update set requests = requests + excluded.requests, last_at = excluded.last_at",
+                [(hook, status, hour, requests, now) for (hook, status), requests in refusals.items()],
             )
             self._db.execute("delete from refusal where hour < ?", [hour - 24 * 30])
 
@@ -363,10 +381,11 @@ class Spool:
         with _spoken("read"):
             rows = self._db.execute(
                 """
-                select h.hook, h.received_events, h.duplicate_events, h.landed_events,
+                select h.hook, h.received_events, h.duplicate_events, h.landed_events, h.lost_events,
                     (select count(*) from event as e where e.hook = h.hook) as waiting,
                     h.waiting_bytes,
-                    (select ? - min(e.received_at) from event as e where e.hook = h.hook) as oldest_seconds,
+                    (select ? - e.received_at from event as e where e.hook = h.hook
+                     order by e.event_id limit 1) as oldest_seconds,
                     h.last_received_at,
                     (select max(s.landed_at) from segment as s where s.hook = h.hook),
                     (select count(s.landed_at) from segment as s where s.hook = h.hook),
@@ -375,18 +394,23 @@ class Spool:
                 """,
                 [time.time()],
             ).fetchall()
-            refused = self._refused()
+            refused, unheard = self._refused(), self._refused(since_received=True)
         return [
-            HookState(hook, received, duplicates, landed, waiting, received - duplicates - landed - waiting, *others,
-                      refused=refused.get(hook, {}))
-            for hook, received, duplicates, landed, waiting, *others in rows
+            HookState(hook, received, duplicates, landed, lost, waiting,
+                      received - duplicates - landed - lost - waiting, *others,
+                      refused=refused.get(hook, {}), refused_since_received=unheard.get(hook, {}))
+            for hook, received, duplicates, landed, lost, waiting, *others in rows
         ]  # fmt: skip
 
-    def _refused(self) -> dict[str, dict[str, int]]:
+    def _refused(self, *, since_received: bool = False) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
         for hook, status, requests in self._db.execute(
-            "select hook, status, sum(requests) from refusal where hour > ? group by hook, status",
-            [int(time.time()) // _HOUR - 24],
+            """
+            select r.hook, r.status, sum(r.requests) from refusal as r left join hook as h on h.hook = r.hook
+            where r.hour > ? and (not ? or r.last_at > coalesce(h.last_received_at, 0))
+            group by r.hook, r.status
+            """,
+            [int(time.time()) // _HOUR - 24, since_received],
         ):
             found.setdefault(hook, {})[str(status)] = requests
         return found
@@ -395,6 +419,45 @@ class Spool:
         """Requests of the last 24 hours that were refused, by hook and HTTP status."""
         with _spoken("read"):
             return self._refused()
+
+    def write_off(self, hook: str, because: str) -> int:
+        """Enter a hook's unexplained events as lost, with the reason; returns how many they were.
+
+        Every delivery is forgotten, so that what is sent again lands again: what had landed counts once all the same.
+        """
+        with self._transaction():
+            row = self._db.execute(
+                """
+                select received_events - duplicate_events - landed_events - lost_events,
+                    (select count(*) from event as e where e.hook = h.hook),
+                    (select coalesce(sum(length(e.body)), 0) from event as e where e.hook = h.hook)
+                from hook as h where h.hook = ?
+                """,
+                [hook],
+            ).fetchone()
+            if row is None:
+                raise SpoolError(f"The spool knows no hook {hook!r}.", "`c360 receive status` lists them.")
+            expected, waiting, size = row
+            self._db.execute(
+                "update hook set lost_events = lost_events + ?, waiting_events = ?, waiting_bytes = ? where hook = ?",
+                [expected - waiting, waiting, size, hook],
+            )
+            self._db.execute(
+                """
+                update segment set event_count = (
+                    select count(*) from event as e
+                    where e.hook = segment.hook and e.event_id between segment.first_id and segment.last_id)
+                where hook = ? and landed_at is null
+                """,
+                [hook],
+            )
+            self._db.execute("delete from segment where hook = ? and landed_at is null and event_count = 0", [hook])
+            if expected != waiting:
+                self._db.execute(
+                    "insert into write_off values (?, ?, ?, ?)", [hook, expected - waiting, because, time.time()]
+                )
+                self._db.execute("delete from delivery")
+        return int(expected - waiting)
 
     # ---- transactions ----------------------------------------------------------------------------------------------
 
