@@ -300,10 +300,10 @@ class Settings(BaseSettings):
         "Folder of the receiver's spool, on a disk that outlives the process and is no network share. Empty: receive/ "
         "in C360_HOME.",
     )
-    receive_secrets: Annotated[str, Folder(or_empty=True)] = _setting(
+    receive_hooks: Annotated[str, Folder(or_empty=True)] = _setting(
         "",
         "Folder with one file per hook, named after its source or feed, whose lines are secrets of that hook. Empty: "
-        "secrets/ in the receiver's folder.",
+        "hooks/ in the receiver's folder.",
     )
     receive_body_mb: Annotated[int, Whole(1, 16)] = _setting(
         5, "A request with a larger body than this, in MB, is answered with 413."

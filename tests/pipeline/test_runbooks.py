@@ -40,7 +40,6 @@ CANNOT_MEND = {
     ("files_waiting", 2): "only Airflow's DAG is let go on: tests/e2e",
     ("currency_without_rate", 1): "a download of the day: tests/pipeline/test_exchange_rates.py",
     ("currency_without_rate", 2): "the rate belongs into the product's own seed: tests/pipeline/test_exchange_rates.py",
-    ("webhooks_waiting", 2): "the receiver is started on a stack: tests/unit/test_stack.py",
     ("churn_model_kept", 1): "the next window is as poor as this one",
 }
 

@@ -466,8 +466,8 @@ def backup_old(scene: Scene) -> None:
 def _receive(scene: Scene, count: int) -> spool.Spool:
     """Events were acknowledged by a receiver with a spool of its own; the hook is set up as it should be."""
     folder = scene.folder / "receive"
-    (folder / "secrets").mkdir(parents=True, exist_ok=True)
-    (folder / "secrets" / "orders").write_text("drill-drill-drill\n")
+    (folder / "hooks").mkdir(parents=True, exist_ok=True)
+    (folder / "hooks" / "orders").write_text("drill-drill-drill\n")
     scene.settings = scene.settings.with_(receive_folder=str(folder))
     scene.environment["C360_RECEIVE_FOLDER"] = str(folder)
     scene.values["HOOK"] = "orders"

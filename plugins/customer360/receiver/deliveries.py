@@ -64,7 +64,7 @@ def _event(hook: Hook, document: bytes, delivery: str) -> Event:
             delivery = _TEXT.decode(fields[scheme.delivery_field])
         except msgspec.DecodeError:
             raise Refused(400, f"{scheme.delivery_field} is no text") from None
-    line = _BREAKS.sub(b" ", document)
+    line = _BREAKS.sub(b" ", document) if b"\n" in document or b"\r" in document else document
     return Event(hook.name, line, _key(hook.name, delivery, line) if delivery else None)
 
 
@@ -86,8 +86,10 @@ def _insist_on_fields(hook: Hook, fields: dict[str, msgspec.Raw]) -> None:
             raise Refused(400, f"its list {source.records} is empty")
         beside = [name for name in source.beside if name in fields]
         missing = _first_lacking(lacking(source, [*_fields(record), *beside]) for record in records)
+    elif all(name in fields for name in source.needs):
+        missing = []
     else:
-        missing = lacking(source, fields)
+        missing = lacking(source, fields)  # which compares names without regard to case
     if missing:
         raise Refused(400, f"an event lacks {', '.join(missing)}: it is no record of {hook.name}")
 

@@ -55,7 +55,7 @@ class Hooks:
 
 def secrets_folder(settings: Settings) -> Path:
     """Where the secrets are."""
-    return Path(settings.receive_secrets) if settings.receive_secrets else spool.folder(settings) / "secrets"
+    return Path(settings.receive_hooks) if settings.receive_hooks else spool.folder(settings) / "hooks"
 
 
 def find(settings: Settings) -> Hooks:
