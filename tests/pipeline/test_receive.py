@@ -165,6 +165,31 @@ def test_ten_thousand_events_with_kills_at_random_are_each_published_once(shop: 
     assert counts == (10_000, 10_000)
 
 
+@pytest.mark.slow
+def test_the_stack_starts_finds_and_stops_the_receiver(tmp_path: Path) -> None:
+    stack = Settings(home=tmp_path / "home", receive=True)
+    try:
+        with pytest.raises(processes.StackError, match="No hook has a secret"):
+            processes.up(stack, airflow=False)
+        assert processes.monitor_pid(stack) is not None  # nothing else is kept from running
+        folder = hooks.secrets_folder(stack)
+        folder.mkdir(parents=True)
+        (folder / "orders").write_text(TOKEN)
+        address = processes.up(stack, airflow=False).webhooks
+        assert address is not None
+        sent = httpx.post(f"{address}orders", json=order(1), headers={"authorization": f"Bearer {TOKEN}"})
+        assert sent.json() == {"accepted": 1, "duplicates": 0}
+        assert processes.up(stack, airflow=False).webhooks == address  # what runs stays
+        assert processes.is_receiver_meant_to_run(stack)
+        marks.remove(stack)
+        assert processes.up(stack.with_(receive=False), airflow=False).webhooks is None
+        assert processes.up(stack, airflow=False).webhooks == address  # the port stays
+    finally:
+        stopped = processes.down(stack)
+    assert stopped == ["monitor", "receiver", "postgres"]
+    assert spool.states(stack)[0].landed_events == 1
+
+
 def found(settings: Settings, kind: str) -> list[Any]:
     with warehouse.connect("oncall", settings, autocommit=True) as connection:
         return list(CONDITIONS[kind](View(connection, settings)))

@@ -395,12 +395,11 @@ class Spool:
                 [time.time()],
             ).fetchall()
             refused, unheard = self._refused(), self._refused(since_received=True)
-        return [
-            HookState(hook, received, duplicates, landed, lost, waiting,
-                      received - duplicates - landed - lost - waiting, *others,
-                      refused=refused.get(hook, {}), refused_since_received=unheard.get(hook, {}))
-            for hook, received, duplicates, landed, lost, waiting, *others in rows
-        ]  # fmt: skip
+        found: list[HookState] = []
+        for hook, received, duplicates, landed, lost, waiting, *others in rows:
+            counts = [received, duplicates, landed, lost, waiting, received - duplicates - landed - lost - waiting]
+            found.append(HookState(*[hook, *counts, *others, refused.get(hook, {}), unheard.get(hook, {})]))
+        return found
 
     def _refused(self, *, since_received: bool = False) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}

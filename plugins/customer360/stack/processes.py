@@ -100,11 +100,11 @@ def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = 
         warehouse.set_up(settings)
         if graph is not None:
             _start_airflow(settings, tell, graph)
-        if settings.receive:
+        _start_own(settings, MONITOR, tell)
+        if settings.receive:  # last: one that lacks its secrets keeps nothing else from running
             _start_receiver(settings, tell)
         else:
             _stop_own(settings, RECEIVER, tell)
-        _start_own(settings, MONITOR, tell)
         return addresses(settings)
 
 
