@@ -463,6 +463,28 @@ def backup_old(scene: Scene) -> None:
     scene.told = "Set " + " ".join(f"{name}={value}" for name, value in scene.environment.items())
 
 
+@_drill
+def source_broken(scene: Scene) -> None:
+    """A vendor's export was dropped into a folder that no source has."""
+    export = {
+        "id": 1, "created_at": datetime.now(UTC).isoformat(), "updated_at": datetime.now(UTC).isoformat(),
+        "financial_status": "paid", "line_items": [], "total_price": "20.00", "currency": "USD",
+        "email": "drill@shop-a.example",
+    }  # fmt: skip
+    file = _file(scene.folder, "export", [export])
+    astray = Path(scene.settings.landing_url) / landing.SOURCES / "shopify_api" / file.name
+    astray.parent.mkdir(parents=True)
+    file.rename(astray)
+
+    def take_out() -> None:
+        if astray.exists():
+            astray.rename(file)
+
+    scene.by_hand = take_out
+    scene.values |= {"SOURCE": "shopify_rest", "FILE": str(file)}
+    scene.told = f"The export is {astray}; it is one of shopify_rest."
+
+
 def _receive(scene: Scene, count: int) -> spool.Spool:
     """Events were acknowledged by a receiver with a spool of its own; the hook is set up as it should be."""
     folder = scene.folder / "receive"
