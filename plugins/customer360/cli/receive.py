@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
 def receive(
     context: typer.Context,
     check: Annotated[bool, typer.Option("--check", help="Only say which hooks are ready, and end.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
 ) -> None:
     """Receive webhooks until Ctrl-C. `c360 up` does it with C360_RECEIVE=yes."""
     if context.invoked_subcommand is not None:
@@ -36,7 +37,13 @@ def receive(
     settings = get_settings()
     if check:
         found = hooks.find(settings)
+        if json:
+            ready = {name: {"feed": hook.feed.name, "secrets": len(hook.secrets)} for name, hook in found.ready.items()}
+            told = {"ready": ready, "without_secret": found.without_secret, "faults": found.faults}
+            typer.echo(json_module.dumps(told))
         hooks.insist_on_one(settings, found)
+        if json:
+            return
         serve.announce(settings, found, _say, f"http://{settings.receive_host}:PORT")
         return
     serve.serve(settings, _say)
@@ -126,17 +133,21 @@ def land(json: JsonOption = False) -> None:
 def write_off(
     hook: Annotated[str, typer.Argument(help="A hook whose events do not add up (c360 receive status).")],
     because: BecauseOption,
+    json: JsonOption = False,
 ) -> None:
     """Enter events that are in no file and not in the spool as lost, on record. What is sent again lands again."""
     from customer360.receiver import spool
 
     with spool.opened(get_settings()) as own:
         lost = own.write_off(hook, because)
+    if json:
+        typer.echo(json_module.dumps({"hook": hook, "lost_events": lost}))
+        return
     _say(f"{lost:,} events of {hook} are written off." if lost else f"The events of {hook} add up: nothing was lost.")
 
 
 @_receive.command("health")
-def health() -> None:
+def health(json: JsonOption = False) -> None:
     """Exit code 0 if the receiver showed within half a minute that it lives."""
     from customer360.receiver import marks
     from customer360.receiver.serve import ReceiverError
@@ -147,4 +158,4 @@ def health() -> None:
             "The receiver does not run." if silent is None else f"The receiver has been silent for {silent:.0f} s.",
             "Start it again with `c360 up`, or in a container `docker compose restart receiver`.",
         )
-    typer.echo("receiver: alive")
+    typer.echo(json_module.dumps({"silent_seconds": silent}) if json else "receiver: alive")
