@@ -3,7 +3,8 @@
 ``python -m bench.receive [EVENTS]``. The receiver runs on one core, whatever sends on the others. Peers, on the same
 uvicorn: a handler that appends the body to a file and answers (it checks nothing, and a power cut empties it), and one
 that flushes each body to the disk before it answers, which is what an acknowledgement promises. Reported: events per
-second, and the 99th percentile of the time to the answer, with 64 senders at once.
+second, events per second of processor time (which other work on the machine disturbs less), and the 99th percentile of
+the time to the answer, with 64 senders at once.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import uvicorn
 import uvloop
 
@@ -32,15 +34,15 @@ from customer360.settings import Settings
 from customer360.stack.airflow_environment import product_environment
 
 SENDERS = 64
-TARGET = 0.25
-"""Of the events per second of the handler that only appends."""
+TARGET = 0.15
+"""Of the events per second of processor time of the handler that only appends."""
 SECRET = "bench-bench-bench"  # noqa: S105
 
 
 def main(events: int = 20_000) -> int:
     """Print the figures; 1 if the receiver takes fewer events than it must."""
     print(f"{events:,} orders of {len(_order(1)):,} bytes, one per request, {SENDERS} senders at once")
-    print(f"{'':>34} events/s   p50 ms   p99 ms")
+    print(f"{'':>34} events/s  per CPU s   p50 ms   p99 ms")
     bare = _shown("a handler that appends", *_measure(_peer("append"), events))
     _shown("a handler that flushes each", *_measure(_peer("flush"), events // 4))
     own = _shown("c360 receive", *_measure(_receiver, events))
@@ -48,10 +50,10 @@ def main(events: int = 20_000) -> int:
     return int(own / bare < TARGET)
 
 
-def _shown(name: str, rate: float, latencies: list[float]) -> float:
+def _shown(name: str, rate: float, cpu_rate: float, latencies: list[float]) -> float:
     middle, last = (latencies[int(len(latencies) * share)] * 1_000 for share in (0.5, 0.99))
-    print(f"{name:>34} {rate:8,.0f} {middle:8.1f} {last:8.1f}", flush=True)
-    return rate
+    print(f"{name:>34} {rate:8,.0f} {cpu_rate:10,.0f} {middle:8.1f} {last:8.1f}", flush=True)
+    return cpu_rate
 
 
 def _order(number: int) -> bytes:
@@ -79,8 +81,10 @@ def _request(number: int) -> bytes:
     return head.encode() + body
 
 
-def _measure(start: Callable[[Path], tuple[subprocess.Popen[bytes], str]], events: int) -> tuple[float, list[float]]:
-    """Events per second and the times to the answer, in seconds and in order."""
+def _measure(
+    start: Callable[[Path], tuple[subprocess.Popen[bytes], str]], events: int
+) -> tuple[float, float, list[float]]:
+    """Events per second, per second of processor time, and the times to the answer, in seconds and in order."""
     requests = [_request(number) for number in range(events)]
     with tempfile.TemporaryDirectory(prefix="c360-receive-") as folder:
         server, address = start(Path(folder))
@@ -88,15 +92,18 @@ def _measure(start: Callable[[Path], tuple[subprocess.Popen[bytes], str]], event
             if len(cores := sorted(os.sched_getaffinity(0))) > 1:
                 os.sched_setaffinity(server.pid, cores[:1])
                 os.sched_setaffinity(0, cores[1:])
+            process = psutil.Process(server.pid)
+            before = sum(process.cpu_times()[:2])
             try:
                 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                     seconds, latencies = runner.run(_send(address, requests))
             finally:
                 os.sched_setaffinity(0, cores)
+            cpu = sum(process.cpu_times()[:2]) - before
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(60)
-    return events / seconds, sorted(latencies)
+    return events / seconds, events / cpu, sorted(latencies)
 
 
 async def _send(address: str, requests: list[bytes]) -> tuple[float, list[float]]:
