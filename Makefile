@@ -53,7 +53,7 @@ lint: $(STAMP) ## Check style, types and SQL; changes nothing
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo --cache-dir .ruff_cache/imports
-	@$(BIN)/sqlfluff lint dbt_project/models dbt_project/tests --processes 2 --disable-progress-bar
+	@$(BIN)/sqlfluff lint dbt_project/models dbt_project/tests sources --processes 2 --disable-progress-bar
 
 format: $(STAMP) ## Let the formatter rewrite the Python files
 	@$(BIN)/ruff check --fix-only --quiet .

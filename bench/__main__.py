@@ -10,6 +10,7 @@ HERE = Path(__file__).resolve().parent
 BENCHMARKS = (
     "front_door",
     "sources",
+    "receive",
     "latency",
     "identity",
     "increment",

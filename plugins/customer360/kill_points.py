@@ -14,6 +14,10 @@ from pathlib import Path
 
 POINTS = {
     "land.registered": "the file is in the ledger, nothing is loaded",
+    "receive.written": "events are in the spool's transaction, not on disk",
+    "receive.committed": "events are on disk, nobody has been told",
+    "receive.cut": "a segment is cut, its file not landed",
+    "receive.landed": "a segment's file has landed, the spool has not noted it",
     "load.claimed": "the batch is claimed, its file not opened",
     "load.gated": "the first chunk has passed the gate, nothing is copied",
     "load.copying": "inside the COPY of a chunk, half of it sent",

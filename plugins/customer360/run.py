@@ -15,6 +15,7 @@ from customer360.progress import Progress, Silent
 from customer360.publication import reconstruction
 from customer360.publication.build import RunSummary, build
 from customer360.publication.daily import refresh_daily
+from customer360.receiver import landing_files
 from customer360.settings import Settings
 from customer360.warehouse.side_products import Attempt, aside
 
@@ -53,10 +54,16 @@ def run_everything(
 ) -> Summary:
     """Load what waits, build it, make the daily tables if the date is new, and with ``as_of`` that past day's too.
 
+    What waits in the spool of webhooks lands first; a spool that cannot be read stops nothing else.
+
     Raises:
         Customer360Error: a stage did not succeed; what it had to do stays due.
     """
     progress = progress or Silent()
+    try:
+        landing_files.land_waiting(settings)
+    except Customer360Error as error:
+        progress.note(str(error))
     summary = Summary(ingest(settings, progress=progress))
     summary.runs.append(build(settings, trigger, progress, full_refresh=full_refresh))
     if first_fit.is_due(settings):

@@ -229,9 +229,9 @@ def masked_url(text: str) -> str:
 class Folder(Rule):
     """A folder: there already, or one that can be made."""
 
-    def __init__(self, *, must_exist: bool = False) -> None:
+    def __init__(self, *, must_exist: bool = False, or_empty: bool = False) -> None:
         self._must_exist = must_exist
-        self.or_empty = must_exist
+        self.or_empty = must_exist or or_empty
         self.allowed = "a folder that exists" if must_exist else "a folder, or a path where one can be made"
         self.example = "/tmp" if must_exist else "/srv/customer360"  # noqa: S108
 

@@ -63,6 +63,7 @@ NOT_SETTINGS = frozenset(
         "C360_POSTGRES_OPTIONS",
         "C360_POSTGRES_PASSWORD",
         "C360_POSTGRES_PORT",
+        "C360_RECEIVE_HOOKS_FOLDER",
     }
 )
 
@@ -290,6 +291,44 @@ class Settings(BaseSettings):
         "The DAG `tidy_airflow` removes the records and task logs of Airflow's runs that are older than this. The "
         "product's own records of runs, batches and gates stay. 0: nothing is removed.",
     )
+    receive: Annotated[bool, YesNo()] = _setting(
+        False, "Whether `c360 up` starts the receiver of webhooks, and on-call is alerted while it is silent."
+    )
+    receive_host: Annotated[str, Host()] = _setting(
+        "127.0.0.1", "Address that the receiver of webhooks listens on; TLS ends at a proxy in front of it."
+    )
+    receive_port: Annotated[int, Whole(0, 65_535)] = _setting(
+        0, "Port of the receiver. 0: a free one, chosen once and kept for the installation."
+    )
+    receive_folder: Annotated[str, Folder(or_empty=True)] = _setting(
+        "",
+        "Folder of the receiver's spool, on a disk that outlives the process and is no network share. Empty: receive/ "
+        "in C360_HOME.",
+    )
+    receive_hooks: Annotated[str, Folder(or_empty=True)] = _setting(
+        "",
+        "Folder with one file per hook, named after its source or feed, whose lines are secrets of that hook. Empty: "
+        "hooks/ in the receiver's folder.",
+    )
+    receive_body_mb: Annotated[int, Whole(1, 16)] = _setting(
+        5, "A request with a larger body than this, in MB, is answered with 413."
+    )
+    receive_file_seconds: Annotated[float, Number(0, 86_400)] = _setting(
+        2.0, "Events of a hook land in one file at most in so many seconds, and when its last file was loaded."
+    )
+    receive_file_events: Annotated[int, Whole(1, 1_000_000)] = _setting(
+        5_000, "So many events of a hook land at once, whatever became of its last file; a file holds no more."
+    )
+    receive_spool_mb: Annotated[int, Whole(1, 100_000_000)] = _setting(
+        2_000, "While more than this waits in the spool, in MB, requests are answered with 429."
+    )
+    receive_duplicate_hours: Annotated[int, Whole(1, 8_760)] = _setting(
+        72, "A delivery that comes again within so many hours is acknowledged and counted, and does not land again."
+    )
+    receive_replay_seconds: Annotated[int, Whole(1, 86_400)] = _setting(
+        300, "A request whose signed time is further from now than this is answered with 401."
+    )
+
     landed_file_days: Annotated[int, Whole(0, 36_500)] = _setting(
         90, "`c360 tidy` removes landed files older than this whose batch is published."
     )

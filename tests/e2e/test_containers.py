@@ -68,6 +68,9 @@ def test_every_service_runs_its_command_and_becomes_healthy(
     # Only set-up is given the administrator.
     server = urlsplit(variables["C360_WAREHOUSE_URL"])
     variables = variables | {"C360_WAREHOUSE_URL": f"postgresql://{server.hostname}:{server.port}{server.path}"}
+    hooks = Path(variables["C360_HOME"]) / "receive" / "hooks"  # in its container a folder of the host
+    hooks.mkdir(parents=True)
+    (hooks / "orders").write_text("drill-drill-drill")
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, service in services.items():

@@ -12,6 +12,7 @@ import pytest
 
 from customer360 import wake, warehouse
 from customer360.front_door import landing, load, quarantine, replay
+from customer360.oncall import conditions
 from customer360.settings import Settings
 from customer360.sources import declaration
 from tests.pipeline.front_door import assert_balanced, batches, raw_rows, reasons
@@ -271,3 +272,35 @@ def test_the_commands_list_try_land_and_tell_why(
         ("land", "--source", "no", export),
     ):
         assert typed(*words)[0] == 2, words
+
+
+def test_files_that_no_source_reads_and_a_source_that_cannot_be_read_are_incidents(
+    own: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = own()
+
+    def found() -> dict[str, tuple[str, str]]:
+        with warehouse.connect("oncall", settings, autocommit=True) as connection:
+            view = conditions.View(connection, settings)
+            return {one.key: (one.severity, one.summary) for one in conditions.CONDITIONS["source_broken"](view)}
+
+    landing.prepare(settings)
+    astray = Path(settings.landing_url) / "sources" / "shopify_api"
+    astray.mkdir()
+    assert found() == {}  # an empty folder is nobody's loss
+    (astray / "history").mkdir()
+    for path in (astray / "a.jsonl", astray / "history" / "b.jsonl", astray / ".c.jsonl.part"):
+        path.write_text("{}")
+    assert found() == {
+        "source_broken:shopify_api": (
+            "critical", "2 files in landing/sources/shopify_api/ are not read: There is no source 'shopify_api'.",
+        )
+    }  # fmt: skip
+    file = declaration.own_folder(settings) / "till.sql"
+    file.write_text(file.read_text().replace("shapes: [json]", "shapes: [xml]"))
+    severity, summary = found()["source_broken:till"]
+    assert severity == "warning"
+    assert "its shapes must be some of csv, json, parquet" in summary
+    (Path(settings.landing_url) / "sources" / "till" / "a.jsonl").write_text("{}")
+    severity, summary = found()["source_broken:till"]
+    assert (severity, summary[:31]) == ("critical", "1 files in landing/sources/till")

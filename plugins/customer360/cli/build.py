@@ -128,6 +128,13 @@ def _print_status(found: Status) -> None:
     ]
     if behind:
         out().print(f"Behind (age of the oldest batch that is not published): {', '.join(behind)}.")
+    spooled = [
+        f"{row['hook']} {row['waiting_events']:,} ({row['oldest_waiting_seconds']:.0f} s)"
+        for row in found.webhooks
+        if row["waiting_events"]
+    ]
+    if spooled:
+        out().print(f"Events of webhooks in the spool (age of the oldest): {', '.join(spooled)}.")
     if found.history_starts_on:
         out().print(f"History starts on {found.history_starts_on}: raw has let go of what was known before.")
     _print_batches(found)

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         oncall,
         quarantine,
         rates,
+        receive,
         report,
         sample,
         sources,
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     erasure.register(app)
     front_door.register(app)
     sources.register(app)
+    receive.register(app)
     build.register(app)
     history.register(app)
     explanation.register(app)

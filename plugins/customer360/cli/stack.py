@@ -32,7 +32,10 @@ def up(
     no_airflow: Annotated[bool, typer.Option("--no-airflow", help="Only the warehouse and the monitor.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays."""
+    """Start the warehouse, Airflow and the monitor; print addresses and credentials. What runs already stays.
+
+    With C360_RECEIVE=yes it starts the receiver of webhooks too.
+    """
     from customer360.stack import processes
 
     settings = get_settings()
@@ -97,6 +100,8 @@ def print_addresses(found: processes.Addresses) -> None:
         lines.append(("Data Docs", str(found.data_docs_page), f"or the file {found.data_docs}"))
     else:
         lines.append(("Data Docs", str(found.data_docs), ""))
+    if found.webhooks:
+        lines.append(("Webhooks", found.webhooks, "c360 receive --check lists the hooks"))
     lines.append(("Warehouse", found.warehouse_url, "reads only; other roles: c360 url --role ROLE"))
     for name, where, how in lines:
         out().print(f"[bold]{name:<11}[/]{where}\n           [dim]{how}[/]")

@@ -102,12 +102,38 @@ def folders(settings: Settings, feed: str | None = None) -> list[Folder]:
 def source_folders(settings: Settings) -> dict[str, str]:
     """The folders in ``sources/`` of the landing zone, each with the feed of its source.
 
-    A folder whose source does not exist or cannot be read is left out: ``c360 source list`` says what is wrong.
+    A folder whose source does not exist or cannot be read is left out; :func:`lost_folders` has those with files.
     """
     found: dict[str, str] = {}
     for folder in _subfolders(settings):
         with contextlib.suppress(declaration.SourceError):
             found[folder] = declaration.of_folder(settings, folder)[0].feed.name
+    return found
+
+
+@dataclass(frozen=True)
+class LostFolder:
+    """A folder in ``sources/`` that holds files and is no source's: nothing reads them."""
+
+    name: str
+    files: int
+    why: str
+
+
+def lost_folders(settings: Settings) -> list[LostFolder]:
+    """The folders in ``sources/`` whose finished files are not read, each with the reason."""
+    found: list[LostFolder] = []
+    list_folder = _remote_files if is_remote(settings) else _local_files
+    for name in _subfolders(settings):
+        try:
+            declaration.of_folder(settings, name)
+        except declaration.SourceError as error:
+            places = (
+                Folder(f"{SOURCES}/{name}", "", False, name),
+                Folder(f"{SOURCES}/{name}/{HISTORY}", "", True, name),
+            )
+            if count := sum(1 for place in places for _ in list_folder(settings, place)):
+                found.append(LostFolder(printable(name), count, str(error)))
     return found
 
 
@@ -319,6 +345,7 @@ def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str
     partial = zone / f".{uuid.uuid4().hex}.part"
     try:
         shutil.copyfile(source, partial)
+        _flush(partial)  # who has landed a file may remove its own copy: a power cut must not empty this one
         for candidate in _names(place):
             target = zone / candidate
             try:
@@ -327,6 +354,7 @@ def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str
                 if not target.is_symlink() and _same_content(target, partial):
                     return str(target)
                 continue
+            _flush(zone)
             return str(target)
     except OSError as error:
         raise LandingError(
@@ -336,6 +364,15 @@ def _put_local(settings: Settings, folder: str, place: str, source: Path) -> str
     finally:
         partial.unlink(missing_ok=True)
     raise AssertionError("names do not end")
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _same_content(one: Path, other: Path) -> bool:

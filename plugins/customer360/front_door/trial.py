@@ -135,7 +135,7 @@ def recognised(sources: list[Source], file: InputFile) -> Source:
         source
         for source in sources
         if file.shape in source.shapes
-        and not lacking(source, file)
+        and not lacking(source, file.names)
         and not present & {loosely(name) for name in source.unlike}
     ]
     if not fitting:

@@ -2,3 +2,5 @@
 
 # Registers its conditions, wherever conditions are looked at.
 from customer360.oncall import churn_conditions as churn_conditions
+from customer360.oncall import receiver_conditions as receiver_conditions
+from customer360.oncall import source_conditions as source_conditions

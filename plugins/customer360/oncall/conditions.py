@@ -34,7 +34,15 @@ _SAME_NAME = "regexp_replace({file_name}, '~[0-9]+(\\.[^/]*)?$', '\\1')"
 
 
 # Commands that show something and change nothing: they are no fix, and nothing may call them one.
-_LOOKS = ("c360 why", "c360 status", "c360 quarantine list", "c360 runbook", "c360 verify")
+_LOOKS = (
+    "c360 why",
+    "c360 status",
+    "c360 quarantine list",
+    "c360 runbook",
+    "c360 verify",
+    "c360 receive status",
+    "c360 source list",
+)
 
 
 # Two failures have one reason if they say the same but for numbers: of a row, of a batch.

@@ -13,6 +13,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from customer360.errors import Customer360Error
 from customer360.front_door import landing, ledger, load
 from customer360.oncall import incidents
 from customer360.oncall.monitor import look_once
+from customer360.receiver import spool
 from customer360.settings import Settings
 from customer360.warehouse import embedded_server
 
@@ -459,6 +461,74 @@ def backup_old(scene: Scene) -> None:
         "update ops.publications set published_at = published_at - interval '3 days'",
     )
     scene.told = "Set " + " ".join(f"{name}={value}" for name, value in scene.environment.items())
+
+
+@_drill
+def source_broken(scene: Scene) -> None:
+    """A vendor's export was dropped into a folder that no source has."""
+    export = {
+        "id": 1, "created_at": datetime.now(UTC).isoformat(), "updated_at": datetime.now(UTC).isoformat(),
+        "financial_status": "paid", "line_items": [], "total_price": "20.00", "currency": "USD",
+        "email": "drill@shop-a.example",
+    }  # fmt: skip
+    file = _file(scene.folder, "export", [export])
+    astray = Path(scene.settings.landing_url) / landing.SOURCES / "shopify_api" / file.name
+    astray.parent.mkdir(parents=True)
+    file.rename(astray)
+
+    def take_out() -> None:
+        if astray.exists():
+            astray.rename(file)
+
+    scene.by_hand = take_out
+    scene.values |= {"SOURCE": "shopify_rest", "FILE": str(file)}
+    scene.told = f"The export is {astray}; it is one of shopify_rest."
+
+
+def _receive(scene: Scene, count: int) -> spool.Spool:
+    """Events were acknowledged by a receiver with a spool of its own; the hook is set up as it should be."""
+    folder = scene.folder / "receive"
+    (folder / "hooks").mkdir(parents=True, exist_ok=True)
+    (folder / "hooks" / "orders").write_text("drill-drill-drill\n")
+    scene.settings = scene.settings.with_(receive_folder=str(folder))
+    scene.environment["C360_RECEIVE_FOLDER"] = str(folder)
+    scene.values["HOOK"] = "orders"
+    opened = spool.Spool(spool.path(scene.settings))
+    opened.add([spool.Event("orders", json.dumps(order).encode()) for order in _orders("hook", count)])
+    return opened
+
+
+def _change_spool(scene: Scene, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(spool.path(scene.settings))) as connection, connection:
+        connection.execute(statement)
+
+
+@_drill
+def webhooks_waiting(scene: Scene) -> None:
+    """Events lie in the spool for an hour, and no receiver lands them."""
+    _receive(scene, 5).close()
+    _change_spool(scene, "update event set received_at = received_at - 3600")
+
+
+@_drill
+def webhooks_refused(scene: Scene) -> None:
+    """The secret was changed at the sender and not here: its requests are refused."""
+    opened = _receive(scene, 1)
+    opened.note_refusals({("orders", 401): 12})
+    opened.close()
+
+    def send_again() -> None:
+        with spool.opened(scene.settings) as mended:
+            mended.add([spool.Event("orders", json.dumps(order).encode()) for order in _orders("again", 1)])
+
+    scene.by_hand = send_again
+
+
+@_drill
+def webhooks_unbalanced(scene: Scene) -> None:
+    """Somebody deletes events from the spool."""
+    _receive(scene, 5).close()
+    _change_spool(scene, "delete from event where event_id > 3")
 
 
 @_drill

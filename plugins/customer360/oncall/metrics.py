@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from customer360 import warehouse
+from customer360.receiver import spool
 from customer360.settings import Settings
 from customer360.warehouse import query
 from customer360.warehouse.side_products import aside
@@ -83,6 +84,41 @@ class WarehouseCounters(Collector):
         return counters
 
 
+class SpoolCounters(Collector):
+    """Reads the account of the spool of webhooks at each scrape; nothing where there is no spool."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        """The counters as they are now."""
+        try:
+            states = spool.states(self._settings)
+        except spool.SpoolError:
+            return  # the conditions of the spool are blind then, which is an incident
+        if not states:
+            return
+        events = CounterMetricFamily(
+            "c360_webhook_events_total", "Events of webhooks by hook and outcome.", labels=("hook", "fate")
+        )
+        waiting = GaugeMetricFamily("c360_webhook_waiting_events", "Events in the spool.", labels=("hook",))
+        oldest = GaugeMetricFamily(
+            "c360_webhook_waiting_seconds", "Age of the oldest event in the spool.", labels=("hook",)
+        )
+        refused = GaugeMetricFamily(
+            "c360_webhook_refused_requests", "Requests refused in the last 24 hours.", labels=("hook", "status")
+        )
+        for state in states:
+            events.add_metric([state.hook, "received"], state.received_events)
+            events.add_metric([state.hook, "duplicate"], state.duplicate_events)
+            events.add_metric([state.hook, "landed"], state.landed_events)
+            waiting.add_metric([state.hook], state.waiting_events)
+            oldest.add_metric([state.hook], state.oldest_waiting_seconds or 0)
+            for status, requests in state.refused.items():
+                refused.add_metric([state.hook, status], requests)
+        yield from (events, waiting, oldest, refused)
+
+
 def address_file(settings: Settings) -> Path:
     """The file that holds the address of the counters while they are served."""
     return settings.home / "metrics.url"
@@ -93,6 +129,7 @@ def serve(settings: Settings) -> Iterator[str]:
     """Serve ``/metrics`` while the block runs; yields the address, which ``C360_HOME/metrics.url`` holds meanwhile."""
     registry = CollectorRegistry()
     registry.register(WarehouseCounters(settings))
+    registry.register(SpoolCounters(settings))
     server, thread = start_http_server(settings.metrics_port, settings.metrics_host, registry)
     try:
         found = f"http://{settings.metrics_host}:{server.server_port}/metrics"

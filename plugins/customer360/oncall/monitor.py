@@ -19,6 +19,7 @@ from customer360.front_door import ledger
 from customer360.oncall import alerts, freshness, incidents
 from customer360.oncall.airflow_conditions import look_or_say_why
 from customer360.oncall.conditions import Finding, View, blind, look
+from customer360.oncall.receiver_conditions import silent_receiver
 from customer360.settings import Settings
 from customer360.stack import lineage
 from customer360.warehouse import embedded_server, logins
@@ -48,7 +49,7 @@ def look_once(settings: Settings) -> Look:
     findings = _configure(settings)
     with warehouse.connect("oncall", settings, autocommit=True, application_name="customer360 monitor") as reader:
         findings += look(View(reader, settings))
-    findings += look_or_say_why(settings)
+    findings += look_or_say_why(settings) + silent_receiver(settings)
     with warehouse.connect("owner", settings, autocommit=True, application_name="customer360 monitor") as connection:
         changes = incidents.synchronise(connection, findings)
         ledger.note_raw_counts(connection)

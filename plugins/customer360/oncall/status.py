@@ -16,7 +16,8 @@ from customer360 import wake, warehouse
 from customer360.contract.feeds import FEEDS
 from customer360.front_door import quarantine
 from customer360.front_door.late_records import history_starts_on
-from customer360.oncall import airflow_conditions, conditions, freshness, incidents
+from customer360.oncall import airflow_conditions, conditions, freshness, incidents, receiver_conditions
+from customer360.receiver import spool
 from customer360.settings import Settings
 from customer360.warehouse import Connection, query, scalar
 
@@ -37,6 +38,8 @@ class Status:
     history_starts_on: date | None = None
     """What was known before this day has left raw and is frozen; null: raw has all."""
     feeds: list[Row] = field(default_factory=list)
+    webhooks: list[Row] = field(default_factory=list)
+    """What each hook has received, and what of it waits in the spool."""
     dirty: dict[str, int] = field(default_factory=dict)
     unusable: list[Row] = field(default_factory=list)
     """Optional fields that cost themselves: rows of the last seven days that were loaded without one, by rule."""
@@ -69,6 +72,7 @@ def status(settings: Settings) -> Status:
             and scalar(connection, "select exists (select from ops.batches where claimed_at is not null)"),
             history_starts_on=history_starts_on(connection),
             feeds=_feeds(connection, settings),
+            webhooks=_webhooks(settings),
             dirty=dict(connection.execute("select scope, count(*) from ops.dirty group by scope").fetchall()),
             unusable=_rows(connection, _UNUSABLE),
             troubled=_rows(connection, _TROUBLED),
@@ -78,6 +82,7 @@ def status(settings: Settings) -> Status:
         )
     with warehouse.connect("oncall", settings) as connection:
         seen = conditions.look(conditions.View(connection, settings)) + airflow_conditions.look_or_say_why(settings)
+        seen += receiver_conditions.silent_receiver(settings)
         opened = {row["dedupe_key"]: row for row in incidents.open_incidents(connection)}
         muted = {row[0] for row in connection.execute("select dedupe_key from ops.incident_mutes").fetchall()}
         found.quarantined = [
@@ -114,6 +119,13 @@ def _feeds(connection: Connection, settings: Settings) -> list[Row]:
         | {"feed": feed}
         for feed in FEEDS
     ]
+
+
+def _webhooks(settings: Settings) -> list[Row]:
+    try:
+        return [state.as_json() for state in spool.states(settings)]
+    except spool.SpoolError:
+        return []  # its conditions are blind then, and say why
 
 
 _FEEDS = """

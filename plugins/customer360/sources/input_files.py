@@ -77,7 +77,7 @@ def check(source: Source, file: InputFile) -> None:
             f"{source.name} reads {', '.join(source.shapes)}, this is {file.shape}",
             f"`c360 source list` shows what each source reads; docs/sources/{source.name}.md how to get the file.",
         )
-    missing = lacking(source, file)
+    missing = lacking(source, file.names)
     if missing:
         raise SourceFileError(
             f"it is no {source.name} file: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
@@ -85,9 +85,9 @@ def check(source: Source, file: InputFile) -> None:
         )
 
 
-def lacking(source: Source, file: InputFile) -> list[str]:
-    """The columns by which the source is recognised and that the file does not have."""
-    present = {loosely(name) for name in file.names}
+def lacking(source: Source, names: Iterable[str]) -> list[str]:
+    """The columns by which the source is recognised and that are not among a file's or a record's names."""
+    present = {loosely(name) for name in names}
     return [name for name in source.needs if loosely(name) not in present]
 
 

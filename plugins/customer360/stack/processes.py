@@ -28,6 +28,7 @@ import psutil
 from customer360 import warehouse
 from customer360.errors import Customer360Error
 from customer360.models import model_graph
+from customer360.receiver import marks
 from customer360.settings import Settings
 from customer360.stack import airflow_users
 from customer360.stack.airflow_api import AirflowApi
@@ -52,14 +53,18 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
-# The fifth process. It must see Airflow's silence, so it is no part of Airflow; it runs without Airflow too.
+# Processes of the product that are no part of Airflow and run without it too: the monitor must see Airflow's silence,
+# and a webhook must be taken whatever else is down.
 MONITOR = "monitor"
+RECEIVER = "receiver"
+_OWN = {MONITOR: ("monitor",), RECEIVER: ("receive",)}
 _HEALTH_NAMES = {"scheduler": "scheduler", "triggerer": "triggerer", "dag-processor": "dag_processor"}
 
 _JOB_TYPES = {"scheduler": "SchedulerJob", "triggerer": "TriggererJob", "dag-processor": "DagProcessorJob"}
 
 _READY_SECONDS = 180
 _STOP_SECONDS = 12  # the scheduler lets running tasks end; what is cut short after that is done again by the next run
+_RECEIVER_SECONDS = 60
 _LOG_BYTES = 20_000_000
 
 
@@ -77,6 +82,7 @@ class Addresses:
     airflow_user: str | None = None
     airflow_password: str | None = None
     data_docs_page: str | None = None
+    webhooks: str | None = None
 
 
 def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = None) -> Addresses:
@@ -94,7 +100,11 @@ def up(settings: Settings, *, airflow: bool = True, progress: Progress | None = 
         warehouse.set_up(settings)
         if graph is not None:
             _start_airflow(settings, tell, graph)
-        _start_monitor(settings, tell)
+        _start_own(settings, MONITOR, tell)
+        if settings.receive:  # last: one that lacks its secrets keeps nothing else from running
+            _start_receiver(settings, tell)
+        else:
+            _stop_own(settings, RECEIVER, tell)
         return addresses(settings)
 
 
@@ -103,7 +113,8 @@ def down(settings: Settings, *, progress: Progress | None = None) -> list[str]:
     tell = progress or _silent
     with _exclusive(settings):
         # The monitor goes first: what is stopped on purpose must alarm nobody.
-        stopped = stop_monitor(settings, tell) + _stop_airflow(settings, tell)
+        stopped = stop_monitor(settings, tell)
+        stopped += _stop_own(settings, RECEIVER, tell) + _stop_airflow(settings, tell)
         # `c360 demo --cdnow` makes an installation of its own below this one.
         for home in (settings.home / "cdnow", settings.home):
             own = settings.with_(home=home)
@@ -118,12 +129,12 @@ def addresses(settings: Settings) -> Addresses:
     """The addresses and credentials as they are now; Airflow's are None when its API server does not run."""
     docs = settings.home / "data_docs" / "index.html"
     url = warehouse.reader_url("bi_reader", settings)
+    webhooks = f"{marks.address(settings)}/hooks/" if _leader(settings, RECEIVER) is not None else None
     if "api-server" not in running(settings):
-        return Addresses(url, docs)
+        return Addresses(url, docs, webhooks=webhooks)
     airflow = airflow_address(settings)
-    return Addresses(
-        url, docs, airflow, ADMIN, airflow_secrets(settings).admin_password, f"{airflow}/customer360/data-docs/"
-    )
+    password = airflow_secrets(settings).admin_password
+    return Addresses(url, docs, airflow, ADMIN, password, f"{airflow}/customer360/data-docs/", webhooks)
 
 
 def airflow_address(settings: Settings) -> str:
@@ -150,6 +161,11 @@ def running(settings: Settings) -> dict[str, int]:
 def monitor_pid(settings: Settings) -> int | None:
     """The process id of the monitor, if it lives."""
     return _leader(settings, MONITOR)
+
+
+def is_receiver_meant_to_run(settings: Settings) -> bool:
+    """Whether the receiver was started and not stopped since, or is a container of this installation."""
+    return settings.receive and (bool(settings.airflow_url) or _record_path(settings, RECEIVER).exists())
 
 
 def is_meant_to_run(settings: Settings) -> bool:
@@ -239,18 +255,42 @@ def _start_component(
     _start(settings, name, variables)
 
 
-def _start_monitor(settings: Settings, tell: Progress) -> None:
-    """Start the monitor unless it runs with these settings."""
+def _start_own(settings: Settings, name: str, tell: Progress) -> bool:
+    """Start the monitor or the receiver unless it runs with these settings; returns whether it was started."""
     variables = product_environment(settings)
     fingerprint = _fingerprint(variables)
-    if monitor_pid(settings) is not None:
-        if _state(settings).get("monitor_fingerprint") == fingerprint:
+    if _leader(settings, name) is not None:
+        if _state(settings).get(f"{name}_fingerprint") == fingerprint:
+            return False
+        _stop_own(settings, name, tell)
+    _end_session(settings, name)
+    tell(name.capitalize())
+    _start(settings, name, variables)
+    _remember(settings, **{f"{name}_fingerprint": fingerprint})
+    return True
+
+
+def _start_receiver(settings: Settings, tell: Progress) -> None:
+    """Start the receiver and wait until it listens.
+
+    Raises:
+        StackError: it ended, most likely because no hook has a secret; the end of its log says so.
+    """
+    if not _start_own(settings, RECEIVER, tell):
+        return
+    started = _record(settings, RECEIVER)
+    deadline = time.monotonic() + _RECEIVER_SECONDS
+    while _leader(settings, RECEIVER) is not None and time.monotonic() < deadline:
+        silent = marks.silent_seconds(settings)
+        if silent is not None and started is not None and time.time() - silent >= started.started:
             return
-        stop_monitor(settings, tell)
-    _end_session(settings, MONITOR)
-    tell("Monitor")
-    _start(settings, MONITOR, variables)
-    _remember(settings, monitor_fingerprint=fingerprint)
+        time.sleep(0.05)
+    _stop_own(settings, RECEIVER, tell)
+    log = log_path(settings, RECEIVER)
+    raise StackError(
+        f"The receiver of webhooks does not start. Its log ends with:\n{_tail(log)}",
+        "Mend that, or set C360_RECEIVE=no, and run `c360 up` again.",
+    )
 
 
 def _prepare_airflow(settings: Settings, port: int, tell: Progress) -> dict[str, str]:
@@ -341,8 +381,8 @@ def _start(settings: Settings, name: str, variables: dict[str, str]) -> None:
 
 def _command(name: str) -> list[str]:
     """What a process of the stack runs."""
-    if name == MONITOR:
-        return [sys.executable, "-c", "from customer360.cli.app import main; main()", "monitor"]
+    if name in _OWN:
+        return [sys.executable, "-c", "from customer360.cli.app import main; main()", *_OWN[name]]
     return [sys.executable, "-m", "airflow", *COMPONENTS[name]]
 
 
@@ -405,15 +445,19 @@ def _not_ready(health: dict[str, Any], started_at: dict[str, float]) -> str:
 
 def stop_monitor(settings: Settings, tell: Progress | None = None) -> list[str]:
     """Stop the monitor alone; returns its name if it lived."""
-    tell = tell or _silent
-    alive = monitor_pid(settings) is not None
+    return _stop_own(settings, MONITOR, tell or _silent)
+
+
+def _stop_own(settings: Settings, name: str, tell: Progress) -> list[str]:
+    """Stop the monitor or the receiver; returns its name if it lived."""
+    alive = _leader(settings, name) is not None
     if alive:
-        tell("Monitor")
-        _signal(settings, MONITOR, signal.SIGTERM)
-        _wait_for_end(settings, MONITOR, seconds=5)
-    _end_session(settings, MONITOR)
-    _record_path(settings, MONITOR).unlink(missing_ok=True)
-    return [MONITOR] if alive else []
+        tell(name.capitalize())
+        _signal(settings, name, signal.SIGTERM)
+        _wait_for_end(settings, name, seconds=_STOP_SECONDS if name == RECEIVER else 5)
+    _end_session(settings, name)
+    _record_path(settings, name).unlink(missing_ok=True)
+    return [name] if alive else []
 
 
 def _stop_airflow(settings: Settings, tell: Progress) -> list[str]:
