@@ -62,7 +62,7 @@ format: $(STAMP) ## Let the formatter rewrite the Python files
 bench: $(STAMP) ## Measure speed beside its peers; ONLY="latency identity" picks some
 	@$(BIN)/python -m bench $(ONLY)
 
-docs: $(STAMP) ## Write the generated pages (docs/tables.md, docs/settings.md) anew
+docs: $(STAMP) ## Write the generated pages (feeds, privacy, settings, tables) from what they describe
 	@$(BIN)/python -m customer360.reference_pages.documentation
 
 clean: down ## Remove the environment and everything that the product wrote

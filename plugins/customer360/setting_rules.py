@@ -253,13 +253,30 @@ class File(Rule):
 
     or_empty = True
     allowed = "the path of a file that exists"
-    example = __file__
+
+    def __init__(self, example: str) -> None:
+        self.example = example
 
     def check(self, value: str) -> str:
         """The path, with ``~`` filled in."""
         path = Path(os.path.expanduser(value))
         if not path.is_file():
             raise ValueError(f"{path} is no file." if path.exists() else f"{path} does not exist.")
+        return str(path)
+
+
+class FileToUse(Rule):
+    """A file that only some commands read: they say so if it is not there, and every other command works."""
+
+    or_empty = True
+    allowed = "the path of a file"
+    example = "/etc/customer360/backup.key"
+
+    def check(self, value: str) -> str:
+        """The path, with ``~`` filled in."""
+        path = Path(os.path.expanduser(value))
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder.")
         return str(path)
 
 

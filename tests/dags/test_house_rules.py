@@ -34,6 +34,7 @@ def test_every_dag_has_the_name_of_its_file_and_of_its_runbook(dags: dict[str, A
 def test_every_dag_id_is_a_verb_and_a_thing(dags: dict[str, Any]) -> None:
     verbs = {
         "ingest", "build", "refresh", "sweep", "rebuild", "release", "replay", "hold", "unhold", "tidy", "fit", "back",
+        "erase",
     }  # fmt: skip
     for dag_id in dags:
         assert dag_id.split("_")[0] in verbs, dag_id

@@ -16,6 +16,7 @@ from customer360.contract.feeds import COUNTRIES, CURRENCIES
 from customer360.errors import ConfigurationError
 from customer360.setting_rules import (
     File,
+    FileToUse,
     Folder,
     Host,
     Landing,
@@ -77,6 +78,8 @@ def refused_by(rule: Rule) -> st.SearchStrategy[str]:
             return st.sampled_from([__file__, f"{__file__}/folder"])
         case File():
             return st.sampled_from(["/no/such/file.csv", str(Path(__file__).parent)])
+        case FileToUse():
+            return st.sampled_from([str(Path(__file__).parent), "/"])
         case Listed():
             return st.sampled_from(["@", "a b c", ",", f"{rule.example},;", "=5", "a@b@c", "orders.age=3"])
     raise AssertionError(f"{rule} is a new kind of rule: say here what it refuses")
