@@ -16,7 +16,7 @@ TAGS: tuple[Tag, ...] = get_args(Tag)
 FREE_TEXT = "free_text"
 """The entries of the catalogue that are personal where they are kept as landed, and published with what is personal in
 them masked: tag none."""
-MASKED_SCHEMAS = frozenset({"candidate", "marts"})
+MASKED_SCHEMAS = frozenset({"candidate", "marts", "ops"})
 """The schemas that have free text with personal values masked."""
 SCHEMAS = (
     "raw", "quarantine", "state", "staging", "identity", "intermediate", "candidate", "marts", "marts_pii", "ops",

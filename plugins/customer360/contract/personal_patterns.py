@@ -1,8 +1,8 @@
 """E-mail addresses, phone numbers and card numbers in text that people and systems write freely.
 
 Free text is published with these masked (``raw.masked_text`` in the warehouse, the same patterns in SQL). Names of
-files and of unknown fields are masked before anybody stores them. Names of people have no pattern: docs/privacy.md says what
-that means. Ids are never masked, for an EAN-13 looks like a phone number.
+files and of unknown fields are masked before anybody stores them. Names of people have no pattern: docs/privacy.md
+says what that means. Ids are never masked, for an EAN-13 looks like a phone number.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ _TAGS = {
     "pseudonym": "A key or an id that leads to a person in another table. It is never masked: an id that looks like a phone "
     "number may be an EAN.",
     FREE_TEXT: "What people and systems write as they like: personal in `raw`, `staging`, `intermediate` and `state`; in "
-    "`candidate` and `marts` what is recognised in it is masked, and the tag is none.",
+    "`candidate`, `marts` and `ops` what is recognised in it is masked, and the tag is none.",
 }
 
 
