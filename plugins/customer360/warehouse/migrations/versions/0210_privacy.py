@@ -65,6 +65,13 @@ begin
 end $$
 """
 
+# A log-in may be an e-mail address, and then has an @ itself: the last one ends it.
+_PAGE = r"""
+create or replace function raw.page_of(url text) returns text language sql immutable parallel safe
+    return nullif(
+        regexp_replace(regexp_replace(url, '[?#].*$', ''), '^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@', '\1'), '')
+"""
+
 _SHOWN = r"""
 create function quarantine.masked_value(value text) returns text language sql immutable parallel safe
     return case when value is null or value ~ '^(?!\+?\d{9,})[0-9TZ:+\-. ,]{1,40}$' then value
@@ -145,7 +152,7 @@ alter table ops.batch_actions add constraint batch_actions_action_check check (
 
 def upgrade() -> None:
     for statement in (
-        _CARD, _VALUES, _MASKED, _SHOWN, _SHOWN_RECORD, _VIEW, _REVEAL, *_ACTIONS.split(";\n"),
+        _CARD, _VALUES, _MASKED, _PAGE, _SHOWN, _SHOWN_RECORD, _VIEW, _REVEAL, *_ACTIONS.split(";\n"),
         *(f"comment on {what} is '{text}'" for what, text in _COMMENTS.items()),
     ):  # fmt: skip
         op.execute(statement.replace(":", r"\:"))  # a colon before a word would be a parameter
