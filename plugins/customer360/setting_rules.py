@@ -233,7 +233,7 @@ class Folder(Rule):
         self._must_exist = must_exist
         self.or_empty = must_exist
         self.allowed = "a folder that exists" if must_exist else "a folder, or a path where one can be made"
-        self.example = "/tmp" if must_exist else "/srv/customer360"  # noqa: S108
+        self.example = str(Path.home()) if must_exist else "/srv/customer360"
 
     def check(self, value: str | Path) -> str | Path:
         """The path, with ``~`` filled in."""

@@ -226,19 +226,19 @@ def test_an_installation_of_before_the_prefix_goes_on(debian: OwnServer, bare: S
 
 # ---- messages -------------------------------------------------------------------------------------------------------
 
-SECRET = "p@ss/w#rd:1?"
+SECRET = "p@ss/w#rd:1?"  # pragma: allowlist secret
 
 
 @pytest.mark.parametrize(
     "url",
     [
         f"postgresql://me:{SECRET}@host:5432/db",
-        "postgresql://me:p%ss@host:5432/db",
+        "postgresql://me:p%ss@host:5432/db",  # pragma: allowlist secret
         "postgresql://me:pass word@host:5432/db",
-        "postgresql://me:pass@host:port/db",
-        "postgresql://me:pass@host:99999/db",
-        "postgresql://me:pass@host:5432",
-        "mysql://me:pass@host:5432/db",
+        "postgresql://me:pass@host:port/db",  # pragma: allowlist secret
+        "postgresql://me:pass@host:99999/db",  # pragma: allowlist secret
+        "postgresql://me:pass@host:5432",  # pragma: allowlist secret
+        "mysql://me:pass@host:5432/db",  # pragma: allowlist secret
         "host=127.0.0.1 password=pass",
     ],
 )
@@ -248,6 +248,7 @@ def test_a_url_that_cannot_be_read_is_said_without_a_part_of_the_password(tmp_pa
     said = f"{caught.value} {caught.value.next_step}"
     assert "pass" not in said.replace("password", "").replace("getpass", "")
     assert not any(part in said for part in ("w#rd", "rd:1", "p@ss"))
+    # pragma: allowlist nextline secret
     assert re.search(r"postgresql://user:password@host:(port|5432)/database", said) or "65535" in said
 
 
