@@ -22,8 +22,7 @@ from customer360.airflow.conventions import because, conventions
         ),
         "because": because(),
     },
-    # An approval may take a weekend.
-    **conventions(__file__, __doc__, tags=["land", "load", "build", "publish"], timeout=timedelta(days=3)),
+    **conventions(__file__, __doc__, tags=["land", "load", "build", "publish"], timeout=timedelta(days=1)),
 )
 def erase_person():
     @task
@@ -36,7 +35,7 @@ def erase_person():
         task_id="approve_erasure",
         subject="Erase the person of request {{ params.request_id }}?",
         body="{{ ti.xcom_pull(task_ids='plan_erasure') }}",
-        defaults=None,
+        response_timeout=timedelta(days=2),
     )
 
     @task

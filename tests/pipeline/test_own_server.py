@@ -185,7 +185,7 @@ def test_a_restore_beside_the_roles_of_a_lost_home_adopts_them(
     assert all_roles(debian) == before
     restored = restoring.restore(found, adopt=True)
     assert (restored.name, restored.broken) == (made.name, [])
-    assert rows(found, "select count(*) from raw.orders") == [(1,)]
+    assert rows(found, "select count(*) from raw.orders", "owner") == [(1,)]
     for role in warehouse.ROLES:
         warehouse.connect(role, found).close()
     with pytest.raises(WarehouseUnavailableError, match="password"):
