@@ -281,7 +281,11 @@ def test_whatever_the_history_an_erased_person_is_nowhere_and_all_adds_up(bare: 
 
 def test_a_request_waits_until_somebody_decides(settings: Settings, terminal_of: Callable[..., Any]) -> None:
     payload = {"shop_id": 1, "customer": {"id": ACCOUNT, "email": EMAIL, "phone": PHONE}, "orders_to_redact": [1]}
-    asked = {"requested_from": "shopify_rest", "identifiers": requests.of_shopify(payload), "reference": "event 4711"}
+    asked: dict[str, Any] = {
+        "requested_from": "shopify_rest",
+        "identifiers": requests.of_shopify(payload),
+        "reference": "event 4711",
+    }
     number = requests.enter(settings, **asked)
     assert requests.enter(settings, **asked) == number
     with pytest.raises(requests.RequestError, match="must name a person"):

@@ -127,12 +127,12 @@ def planted(feed: Feed) -> list[dict[str, Any]]:
 
 
 def complete(of: Field, inner: Field) -> dict[str, Any]:
-    values: dict[str, Any] = {
+    values: dict[str, dict[str, Any]] = {
         "items": {"sku": "a", "quantity": 1, "unit_price": "100.00"},
         "refunds": {"refund_id": "r1", "refunded_at": "2026-03-05T12:00:00Z", "amount": "1.00"},
         "contact_preferences": {"channel": "email", "allowed": True},
-    }[of.name]
-    return values | {inner.name: ALL}
+    }
+    return values[of.name] | {inner.name: ALL}
 
 
 def land_canaries(settings: Settings) -> None:
@@ -237,7 +237,7 @@ def test_what_is_planted_anywhere_is_in_no_page_backup_or_history(
     settings = with_backups(settings, tmp_path)
     land_canaries(settings)
     c360 = terminal_of(settings)
-    said = []
+    said: list[str] = []
     for words in (
         ["run"],
         ["run", "--json"],
