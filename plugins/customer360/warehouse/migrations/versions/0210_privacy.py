@@ -22,10 +22,17 @@ create function raw.is_card_number(digits text) returns boolean language sql imm
         from string_to_table(reverse(digits), null) with ordinality as listed (digit, place))
 """
 
-# What has neither an @ nor seven digits close together has nothing to mask: that is nearly every text.
+# What has none of the beginnings has nothing to mask: that is nearly every text, ids in addresses of pages included.
 _MASKED = r"""
 create function raw.masked_text(value text) returns text language sql immutable parallel safe
-    return case when value ~ '@|%40|[0-9](?:[^0-9A-Za-z]{0,4}[0-9]){6}' then raw.masked_values(value) else value end
+    return case
+        when value ~ (
+            '@|%40|(?:\+|%2B)[ ()./-]{0,2}[0-9]|(?:^|[^0-9A-Za-z/._+-])0[0-9]|[0-9]{14}'
+            '|[0-9]{4}[ .-][0-9]{4,6}[ .-][0-9]{4}'
+            '|(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}')
+            then raw.masked_values(value)
+        else value
+    end
 """
 
 _VALUES = r"""
