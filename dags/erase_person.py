@@ -36,6 +36,7 @@ def erase_person():
         subject="Erase the person of request {{ params.request_id }}?",
         body="{{ ti.xcom_pull(task_ids='plan_erasure') }}",
         response_timeout=timedelta(days=2),
+        max_active_tis_per_dag=None,  # a request that waits for its answer holds up no other
     )
 
     @task
