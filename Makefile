@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cdnow up down test test-fast test-slow lint format bench docs docs-site clean
+.PHONY: help setup demo demo-cdnow up down test test-fast test-slow lint audit format bench docs docs-site clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV_VERSION := 0.13.9
@@ -55,6 +55,15 @@ lint: $(STAMP) ## Check style, types and SQL; changes nothing
 	@$(BIN)/lint-imports --no-logo --cache-dir .ruff_cache/imports
 	@$(BIN)/sqlfluff lint dbt_project/models dbt_project/tests sources --processes 2 --disable-progress-bar
 
+audit: $(STAMP) ## Examine the code, look for secrets, check licences, write dist/sbom.cdx.json; needs no network
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive plugins dags expectations
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --exclude-lines 'user:password@'
+	@$(BIN)/pip-licenses >/dev/null
+	@mkdir -p dist
+	@$(BIN)/uv export --quiet --locked --offline --no-default-groups --preview-features sbom-export \
+	    --format cyclonedx1.5 --output-file dist/sbom.cdx.json >/dev/null
+	@echo "Nothing was found. The bill of materials is dist/sbom.cdx.json."
+
 format: $(STAMP) ## Let the formatter rewrite the Python files
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
@@ -62,7 +71,7 @@ format: $(STAMP) ## Let the formatter rewrite the Python files
 bench: $(STAMP) ## Measure speed beside its peers; ONLY="latency identity" picks some
 	@$(BIN)/python -m bench $(ONLY)
 
-docs: $(STAMP) ## Write the generated pages (docs/tables.md, docs/settings.md) anew
+docs: $(STAMP) ## Write the generated pages (feeds, privacy, settings, tables) from what they describe
 	@$(BIN)/python -m customer360.reference_pages.documentation
 
 docs-site: $(STAMP) ## Write dbt's documentation of all models and metrics, one file that opens offline

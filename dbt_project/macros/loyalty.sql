@@ -63,12 +63,14 @@
 {# Orders that were placed with the coupon of a customer: whose it was, and who used it. #}
 {% macro referral_coupons() -%}
     select
-        lower(substr(orders.coupon_code, length(prefixes.prefix) + 1)) as referrer_id,
+        lower(substr(staged.coupon_code, length(prefixes.prefix) + 1)) as referrer_id,
         orders.customer_key as referred_customer_key,
         orders.ordered_on
     from {{ ref('fct_orders') }} as orders
+    {#- The fact's coupon is masked, and the id in it may look like a phone number. #}
+    inner join {{ ref('stg_orders') }} as staged using (order_key)
     inner join {{ ref('referral_coupons') }} as prefixes
-        on starts_with(orders.coupon_code, prefixes.prefix) and orders.ordered_on >= prefixes.valid_from
+        on starts_with(staged.coupon_code, prefixes.prefix) and orders.ordered_on >= prefixes.valid_from
     where orders.customer_key is not null and orders.is_valid
 {%- endmacro %}
 

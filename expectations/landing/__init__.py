@@ -24,6 +24,7 @@ from customer360.gates.row_rules import (
     ExpectElementValue,
     ExpectElementWithinSize,
     ExpectNonEmptyArray,
+    ExpectNoPersonalValue,
     ExpectNoUnknownField,
     ExpectOneOf,
     ExpectPlausibleTime,
@@ -73,6 +74,15 @@ def every_field(feed: Feed) -> list[BatchExpectation]:
             notes="A record that names nobody belongs to no customer and would vanish from every customer table.",
         )
     )
+    if free_text_of(feed):
+        expectations.append(
+            ExpectNoPersonalValue(
+                columns=free_text_of(feed),
+                severity=FailureSeverity.WARNING,
+                description="no e-mail address, phone or card number is in a text that is published",
+                notes="It is masked on the way to marts; the producer should know that it writes personal data there.",
+            )
+        )
     expectations.append(
         ExpectNoUnknownField(
             severity=FailureSeverity.WARNING,
@@ -81,6 +91,13 @@ def every_field(feed: Feed) -> list[BatchExpectation]:
         )
     )
     return expectations
+
+
+def free_text_of(feed: Feed) -> list[str]:
+    """The fields whose text is published with personal values masked, as :class:`ExpectNoPersonalValue` names them."""
+    of_record = [f"{one.name}{'?' * one.is_address}" for one in feed.fields if one.is_free_text]
+    of_elements = [f"{one.name}[].{inner.name}" for one in feed.fields for inner in one.elements if inner.is_free_text]
+    return of_record + of_elements
 
 
 def _of_field(field: Field) -> list[BatchExpectation]:

@@ -233,7 +233,7 @@ class Folder(Rule):
         self._must_exist = must_exist
         self.or_empty = must_exist or or_empty
         self.allowed = "a folder that exists" if must_exist else "a folder, or a path where one can be made"
-        self.example = "/tmp" if must_exist else "/srv/customer360"  # noqa: S108
+        self.example = str(Path.home()) if must_exist else "/srv/customer360"
 
     def check(self, value: str | Path) -> str | Path:
         """The path, with ``~`` filled in."""
@@ -253,13 +253,30 @@ class File(Rule):
 
     or_empty = True
     allowed = "the path of a file that exists"
-    example = __file__
+
+    def __init__(self, example: str) -> None:
+        self.example = example
 
     def check(self, value: str) -> str:
         """The path, with ``~`` filled in."""
         path = Path(os.path.expanduser(value))
         if not path.is_file():
             raise ValueError(f"{path} is no file." if path.exists() else f"{path} does not exist.")
+        return str(path)
+
+
+class FileToUse(Rule):
+    """A file that only some commands read: they say so if it is not there, and every other command works."""
+
+    or_empty = True
+    allowed = "the path of a file"
+    example = "/etc/customer360/backup.key"
+
+    def check(self, value: str) -> str:
+        """The path, with ``~`` filled in."""
+        path = Path(os.path.expanduser(value))
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder.")
         return str(path)
 
 

@@ -23,6 +23,7 @@ from customer360.contract.feeds import COUNTRIES, CURRENCIES
 from customer360.errors import ConfigurationError
 from customer360.setting_rules import (
     File,
+    FileToUse,
     Folder,
     Host,
     Landing,
@@ -47,6 +48,7 @@ IS_CHECKOUT = (_PACKAGE.parents[1] / "dbt_project").is_dir()
 PROJECT_ROOT = _PACKAGE.parents[1] if IS_CHECKOUT else _PACKAGE / "project"
 """Where DAGs, dbt project, docs and sources are: around the package in a checkout, inside it in a wheel."""
 PREFIX = "C360_"
+_SHIPPED_JUNK_LIST = PROJECT_ROOT / "plugins" / "customer360" / "identity" / "junk_identifiers.csv"
 SEVERITIES = ("info", "warning", "critical")
 
 # Variables of this prefix that are no settings of an installation: fault drills, who acts through the on-call page,
@@ -185,7 +187,7 @@ class Settings(BaseSettings):
         30,
         "Days before a person is first known on a device whose events are attributed to that person.",
     )
-    identity_junk_list: Annotated[str, File()] = _setting(
+    identity_junk_list: Annotated[str, File(str(_SHIPPED_JUNK_LIST))] = _setting(
         "",
         "A CSV file of placeholder identifiers that never join anyone. Empty: the list that comes with the product.",
     )
@@ -341,7 +343,7 @@ class Settings(BaseSettings):
         "",
         "Where backups go: a folder on another disk, or an fsspec URL (s3://bucket/backups). Empty: none are made.",
     )
-    backup_key_file: Annotated[str, File()] = _setting(
+    backup_key_file: Annotated[str, FileToUse()] = _setting(
         "",
         "The file with the key of the backups, which `c360 backup new-key` writes. Keep a copy of it away from this "
         "machine and from the backups. With the public key alone (age1…) backups can be made and not be read.",

@@ -69,8 +69,8 @@ def test_a_corrected_file_is_released_and_removed_once_all_its_rows_are_in(
 ) -> None:
     ingest_one(settings, "orders", "a.jsonl", jsonl([order(1, status="lost"), order(2, status="lost")]))
     path = corrections(settings) / "fixed.jsonl"
-    with warehouse.connect("oncall", settings) as connection:
-        quarantine.export(connection, Selection(feed="orders"), path)
+    with warehouse.connect("loader", settings) as connection:
+        quarantine.export(connection, Selection(feed="orders"), path, who="Dana", why="to be corrected")
     lines = path.read_text()
     params = EMPTY | {"corrected_file": "fixed.jsonl", "because": "typo"}
 

@@ -397,6 +397,19 @@ def test_the_runbook_brings_a_lost_warehouse_back(
                 assert code == 0, f"{command.text}: {told}{said}"
 
 
+def test_a_key_file_that_is_not_there_stops_no_command_but_those_that_need_it(
+    shop: Settings, tmp_path: Path, terminal_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C360_BACKUP_KEY_FILE", str(tmp_path / "not mounted.key"))
+    monkeypatch.setenv("C360_BACKUP_URL", str(tmp_path / "backups"))
+    c360 = terminal_of(shop)
+    assert c360("verify")[0] == 0
+    assert c360("backup", "list")[0] == 0
+    for words in (["backup"], ["restore"]):
+        code, _, said = c360(*words)
+        assert (code, "there is no such file" in " ".join(said.split())) == (2, True), words
+
+
 def test_the_commands_say_what_they_did(
     shop: Settings, tmp_path: Path, terminal_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

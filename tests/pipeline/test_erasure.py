@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from customer360 import kill_points, warehouse
 from customer360 import restore as restoring
 from customer360.backup import take
 from customer360.erasure import erase as erasing
+from customer360.erasure import requests
 from customer360.erasure.person import PersonError
 from customer360.publication.build import build
 from customer360.publication.daily import refresh_daily
@@ -24,7 +26,7 @@ from customer360.run import run_everything
 from customer360.settings import Settings
 from tests.pipeline.conftest import copy_of
 from tests.pipeline.front_door import drop, jsonl
-from tests.pipeline.shop import order, rows, session, ticket
+from tests.pipeline.shop import at, order, rows, session, ticket
 from tests.pipeline.test_backup import empty_home, killed_at, with_backups
 
 WHO: dict[str, Any] = {"who": "Dana", "why": "a request of the person"}
@@ -93,6 +95,13 @@ def original(module_settings: Settings) -> Settings:
     land(settings)
     run_everything(settings, trigger="test")
     return settings
+
+
+@pytest.fixture
+def bare(embedded: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """An empty warehouse of this test alone."""
+    with copy_of(embedded, tmp_path / "landing") as settings:
+        yield settings.with_(phone_region="DE")
 
 
 @pytest.fixture
@@ -165,9 +174,9 @@ def assert_holds(settings: Settings, *, full: bool = True) -> None:
 def test_an_erased_person_is_nowhere_and_totals_stay(settings: Settings, kind: str, text: str) -> None:
     before = totals(settings)
     assert len(where(settings)) > 10
-    planned = erasing.plan(settings, kind, text)
+    planned = erasing.plan(settings, (kind, text))
     assert planned.removed["raw rows of orders"] == 4
-    certificate = erasing.erase(settings, kind, text, **WHO)
+    certificate = erasing.erase(settings, (kind, text), **WHO)
     assert certificate.is_finished
     assert where(settings) == []
     assert totals(settings) == before
@@ -191,7 +200,7 @@ def test_an_erased_person_is_nowhere_and_totals_stay(settings: Settings, kind: s
 @pytest.mark.parametrize("point", [name for name in kill_points.POINTS if name.startswith("erase.")])
 def test_an_erasure_that_was_killed_is_finished_by_the_next_command(settings: Settings, point: str) -> None:
     before = totals(settings)
-    program = f"from customer360.erasure import erase; erase.erase(s, 'email', {EMAIL!r}, who='Dana', why='asked')"
+    program = f"from customer360.erasure import erase; erase.erase(s, ('email', {EMAIL!r}), who='Dana', why='asked')"
     killed_at(point, settings, program)
     (certificate,) = erasing.certificates(settings)
     assert not certificate.is_finished
@@ -202,9 +211,104 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_command(settings: Se
     assert erasing.finish_pending(settings) == []
 
 
+def random_history(randomness: random.Random, turn: int) -> dict[str, list[dict[str, Any]]]:
+    """Some records of three people and a canary, new ones and new versions of old ones."""
+    people = [
+        {"customer_id": ACCOUNT, "email": EMAIL, "phone": PHONE},
+        *({"customer_id": f"c{number}", "email": f"{number}@example.org"} for number in range(3)),
+    ]
+
+    def shown(person: dict[str, str]) -> dict[str, str]:
+        kinds = randomness.sample(sorted(person), randomness.randint(1, len(person)))
+        return {kind: person[kind] for kind in kinds}
+
+    orders, sessions, tickets = [], [], []
+    for _ in range(randomness.randint(2, 8)):
+        place = randomness.randrange(len(people))
+        person, day, number = people[place], randomness.uniform(0, 20), randomness.randrange(12)
+        free = {"region": "canary island", "note": {"to": "the canary"}} if place == 0 else {"region": "north"}
+        match randomness.randrange(4):
+            case 0 | 1:
+                refunds = [{"refund_id": "r", "refunded_at": at(day + 30), "amount": "1.00", "reason": free["region"]}]
+                orders.append(
+                    order(f"o{place}-{number}", day=number, version=turn + randomness.random(), **shown(person), **free,
+                          total=f"{randomness.randint(1, 90)}.00", refunds=randomness.choice([None, refunds]),
+                          status=randomness.choice(["paid", "lost", "cancelled", "delivered"]))
+                )  # fmt: skip
+            case 2:
+                device = DEVICE if place == 0 else f"d{place}"
+                who = {"customer_id": person["customer_id"]} if randomness.random() < 0.5 else {}
+                sessions.append(session(f"s{place}-{number}", day=day, device=device, **who))
+            case _:
+                tickets.append(ticket(f"t{place}-{number}", day=number, version=turn, email=person["email"]))
+    return {"orders": orders, "web_sessions": sessions, "support_tickets": tickets}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_history_an_erased_person_is_nowhere_and_all_adds_up(bare: Settings, seed: int) -> None:
+    """Random histories, erasures (some of them killed) at random moments, and files that come late."""
+    randomness = random.Random(seed)
+    points = [name for name in kill_points.POINTS if name.startswith("erase.")]
+    kinds = [("email", EMAIL), ("phone", PHONE), ("customer_id", ACCOUNT)]
+    drop(bare, "orders", "known.jsonl", jsonl([order("o0", customer_id=ACCOUNT, email=EMAIL, phone=PHONE)]))
+    drop(bare, "web_sessions", "known.jsonl", jsonl([session("s0", device=DEVICE, customer_id=ACCOUNT)]))
+    run_everything(bare, trigger="test")
+    erase_at = randomness.randrange(3)
+    for turn in range(4):
+        for feed, records in random_history(randomness, turn).items():
+            if records:
+                drop(bare, feed, f"{turn}.jsonl", jsonl(records))
+        if randomness.random() < 0.7 or turn == erase_at:
+            run_everything(bare, trigger="test", full_refresh=randomness.random() < 0.2)
+        if turn == erase_at:
+            before = totals(bare)
+            named = randomness.choice(kinds)
+            if randomness.random() < 0.5:
+                program = f"from customer360.erasure import erase; erase.erase(s, {named!r}, who='Dana', why='asked')"
+                killed_at(randomness.choice(points), bare, program)
+                erasing.finish_pending(bare)
+            else:
+                erasing.erase(bare, named, **WHO)
+            assert where(bare) == []
+            assert totals(bare) == before
+    run_everything(bare, trigger="test")
+    assert where(bare) == []
+    assert_holds(bare)
+    build(bare, "test", full_refresh=True)
+    assert where(bare) == []
+
+
+def test_a_request_waits_until_somebody_decides(settings: Settings, terminal_of: Callable[..., Any]) -> None:
+    payload = {"shop_id": 1, "customer": {"id": ACCOUNT, "email": EMAIL, "phone": PHONE}, "orders_to_redact": [1]}
+    asked: dict[str, Any] = {
+        "requested_from": "shopify_rest",
+        "identifiers": requests.of_shopify(payload),
+        "reference": "event 4711",
+    }
+    number = requests.enter(settings, **asked)
+    assert requests.enter(settings, **asked) == number
+    with pytest.raises(requests.RequestError, match="must name a person"):
+        requests.enter(settings, requested_from="shopify_rest", identifiers={"email": " "})
+    other = requests.enter(settings, requested_from="c360", identifiers={"email": "two@example.org"})
+    c360 = terminal_of(settings, 160)
+    code, told, _ = c360("erase", "requests")
+    assert (code, "event 4711" in told, "canary" in told.lower(), "2 requests" in told) == (0, True, False, True)
+    assert c360("erase", "dismiss", other, "--because", "not ours", "--by", "Dana")[0] == 0
+    assert c360("erase", "dismiss", other, "--because", "again")[0] == 1
+    code, told, _ = c360("erase", "--request", number)
+    assert (code, "raw rows of orders" in told, "Nothing was changed" in told) == (0, True, True)
+    code, told, said = c360("erase", "--request", number, "--yes", "--because", "the shop's webhook", "--json")
+    assert (code, json.loads(told)["is_finished"]) == (0, True), said
+    assert where(settings) == []
+    states = {one.request_id: (one.state, one.identifiers) for one in requests.listed(settings)}
+    assert states == {number: ("erased", {}), other: ("dismissed", {})}
+    assert c360("erase", "--request", number)[0] == 1
+
+
 @pytest.mark.slow
 def test_late_files_copies_and_a_full_build_do_not_bring_the_person_back(settings: Settings) -> None:
-    erasing.erase(settings, "email", EMAIL, **WHO)
+    erasing.erase(settings, ("email", EMAIL), **WHO)
     land(settings)  # the same files once more
     late = [
         order("o9", day=5, email=EMAIL, total="11.00"),
@@ -227,7 +331,7 @@ def test_late_files_copies_and_a_full_build_do_not_bring_the_person_back(setting
 
 @pytest.mark.slow
 def test_a_person_who_comes_back_is_a_new_customer_and_keeps_what_is_new(settings: Settings) -> None:
-    erasing.erase(settings, "email", EMAIL, **WHO)
+    erasing.erase(settings, ("email", EMAIL), **WHO)
     now = datetime.now(UTC).isoformat()
     drop(settings, "orders", "new.jsonl", jsonl([order("o20", email=EMAIL) | {"ordered_at": now, "updated_at": now}]))
     run_everything(settings, trigger="test")
@@ -241,7 +345,7 @@ def test_a_restored_backup_leaves_out_whoever_was_erased_since(settings: Setting
     settings = with_backups(settings, tmp_path)
     take.take(settings, trigger="test")
     before = totals(settings)
-    erasing.erase(settings, "phone", PHONE, **WHO)
+    erasing.erase(settings, ("phone", PHONE), **WHO)
     with empty_home(settings) as fresh:
         restored = restoring.restore(fresh)
         assert (restored.erased, restored.broken) == (1, [])
@@ -260,8 +364,8 @@ def test_a_device_of_several_people_erases_nobody(settings: Settings) -> None:
     ]))  # fmt: skip
     run_everything(settings, trigger="test")
     with pytest.raises(PersonError, match="2 people were seen on that device"):
-        erasing.erase(settings, "anonymous_id", "kiosk", **WHO)
-    erasing.erase(settings, "email", EMAIL, **WHO)
+        erasing.erase(settings, ("anonymous_id", "kiosk"), **WHO)
+    erasing.erase(settings, ("email", EMAIL), **WHO)
     assert where(settings) == []
     assert rows(settings, "select count(*) from marts.fct_sessions where customer_key is not null") == [(2,)]
 

@@ -73,7 +73,7 @@ def test_values_arrive_as_they_were_meant(settings: Settings) -> None:
 def test_a_bad_row_is_kept_as_it_came(settings: Settings) -> None:
     lines = [b'{"order_id": "o1" , "status":"lost"}', b"{torn", b'{"order_id":"\xff"}', b'{"a\\u0000":1}']
     ingest_one(settings, "orders", "a.jsonl", jsonl([order(1)]) + b"\n".join(lines) + b"\n")
-    with warehouse.connect("oncall", settings) as connection:
+    with warehouse.connect("loader", settings) as connection:
         records = [row[0] for row in connection.execute("select record from quarantine.rows order by row_number")]
     assert records == ['{"order_id": "o1" , "status":"lost"}', "{torn", '{"order_id":"\\xff"}', '{"a\\u0000":1}']
     assert reasons(settings)[3] == [
@@ -85,7 +85,7 @@ def test_a_bad_row_is_kept_as_it_came(settings: Settings) -> None:
 def test_a_bad_csv_row_is_kept_as_it_came(settings: Settings) -> None:
     content = csv_text([order(1), order(2, status="lost", region='two\nlines, "quoted"'), order(3)])
     ingest_one(settings, "orders", "a.csv", content + b"too,few\r\n")
-    with warehouse.connect("oncall", settings) as connection:
+    with warehouse.connect("loader", settings) as connection:
         records = [row[0] for row in connection.execute("select record from quarantine.rows order by row_number")]
     assert records[0].startswith("o2,2026-03-02T10:00:00Z,")
     assert records[0].endswith('"two\nlines, ""quoted"""')

@@ -49,7 +49,7 @@ def is_published(settings: Settings, *order_ids: str) -> list[bool]:
 
 def aside(settings: Settings) -> dict[str, list[str]]:
     """Id (or the start of the record) -> the rules that put the row aside."""
-    with warehouse.connect("oncall", settings) as connection:
+    with warehouse.connect("loader", settings) as connection:
         found = connection.execute(
             """
             select coalesce(record::jsonb ->> 'order_id', record::jsonb ->> 'session_id'),

@@ -82,7 +82,7 @@ def test_one_poison_row_among_good_batches_is_quarantined_and_all_else_is_publis
     assert {"before", "fine", "too"} <= published
     assert "poison" not in published
     assert rows(shop, "select count(*) from quarantine.suspended", "owner") == [(0,)]
-    (record,) = rows(shop, "select record from quarantine.rows", "oncall")[0]
+    (record,) = rows(shop, "select record from quarantine.rows", "loader")[0]
     assert json.loads(record)["items"][0]["quantity"] == "much"
     (why,) = rows(shop, "select reasons -> 0 ->> 'message' from quarantine.rows", "oncall")[0]
     assert "failed because of it" in why

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +16,17 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from customer360 import restore as restoring
 from customer360 import warehouse
+from customer360.backup import take
 from customer360.errors import ConfigurationError, WarehouseUnavailableError
 from customer360.run import run_everything
 from customer360.settings import Settings
+from customer360.stack import airflow_environment
 from customer360.warehouse import agreement, roles, server
 from tests.own_server import OwnServer, own_server
 from tests.pipeline.shop import load_all, order, rows, session, ticket
+from tests.pipeline.test_backup import with_backups
 
 RIGHTS = "login createrole createdb nosuperuser"
 
@@ -163,6 +169,29 @@ def test_a_lost_home_is_replaced_on_purpose(bare: Settings, tmp_path: Path) -> N
     warehouse.set_up(found)
 
 
+def test_a_restore_beside_the_roles_of_a_lost_home_adopts_them(
+    debian: OwnServer, bare: Settings, tmp_path: Path
+) -> None:
+    warehouse.set_up(bare)
+    load_all(bare, [order("o1", customer_id="c1")])
+    lost = with_backups(bare, tmp_path)
+    made = take.take(lost, trigger="test")
+    debian.run("create database shop2 owner shop_admin")
+    found = lost.with_(home=tmp_path / "found", warehouse_url=debian.url("shop_admin", database="shop2"))
+    before = all_roles(debian)
+    with pytest.raises(ConfigurationError, match="has the roles of this installation already") as caught:
+        restoring.restore(found)
+    assert "--adopt" in caught.value.next_step
+    assert all_roles(debian) == before
+    restored = restoring.restore(found, adopt=True)
+    assert (restored.name, restored.broken) == (made.name, [])
+    assert rows(found, "select count(*) from raw.orders", "owner") == [(1,)]
+    for role in warehouse.ROLES:
+        warehouse.connect(role, found).close()
+    with pytest.raises(WarehouseUnavailableError, match="password"):
+        warehouse.connect("owner", bare)
+
+
 def test_containers_need_no_administrator(bare: Settings) -> None:
     warehouse.set_up(bare)
     parts = server.server_of(bare.warehouse_url)
@@ -197,19 +226,19 @@ def test_an_installation_of_before_the_prefix_goes_on(debian: OwnServer, bare: S
 
 # ---- messages -------------------------------------------------------------------------------------------------------
 
-SECRET = "p@ss/w#rd:1?"
+SECRET = "p@ss/w#rd:1?"  # pragma: allowlist secret
 
 
 @pytest.mark.parametrize(
     "url",
     [
         f"postgresql://me:{SECRET}@host:5432/db",
-        "postgresql://me:p%ss@host:5432/db",
+        "postgresql://me:p%ss@host:5432/db",  # pragma: allowlist secret
         "postgresql://me:pass word@host:5432/db",
-        "postgresql://me:pass@host:port/db",
-        "postgresql://me:pass@host:99999/db",
-        "postgresql://me:pass@host:5432",
-        "mysql://me:pass@host:5432/db",
+        "postgresql://me:pass@host:port/db",  # pragma: allowlist secret
+        "postgresql://me:pass@host:99999/db",  # pragma: allowlist secret
+        "postgresql://me:pass@host:5432",  # pragma: allowlist secret
+        "mysql://me:pass@host:5432/db",  # pragma: allowlist secret
         "host=127.0.0.1 password=pass",
     ],
 )
@@ -219,6 +248,7 @@ def test_a_url_that_cannot_be_read_is_said_without_a_part_of_the_password(tmp_pa
     said = f"{caught.value} {caught.value.next_step}"
     assert "pass" not in said.replace("password", "").replace("getpass", "")
     assert not any(part in said for part in ("w#rd", "rd:1", "p@ss"))
+    # pragma: allowlist nextline secret
     assert re.search(r"postgresql://user:password@host:(port|5432)/database", said) or "65535" in said
 
 
@@ -261,15 +291,13 @@ def until_encrypted(url: str) -> None:
             return
 
 
-def test_a_server_that_wants_ssl_says_so(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def tls_server() -> Iterator[tuple[OwnServer, Path]]:
+    """A server that takes encrypted connections alone, and its certificate, which names 127.0.0.1 and no other host."""
     with own_server(15) as server_:
         hba = server_.folder / "data" / "pg_hba.conf"
         key, certificate = server_.folder / "data" / "server.key", server_.folder / "data" / "server.crt"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        certify(key, certificate)
         if os.geteuid() == 0:
             shutil.chown(key, "postgres", "postgres")
         key.chmod(0o600)
@@ -277,17 +305,73 @@ def test_a_server_that_wants_ssl_says_so(tmp_path: Path) -> None:
         hba.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
         server_.run("select pg_reload_conf()")
         until_encrypted(server_.url())
+        yield server_, certificate
+
+
+def certify(key: Path, certificate: Path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=warehouse",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_a_server_that_wants_ssl_says_so_and_its_certificate_is_checked(tmp_path: Path) -> None:
+    with tls_server() as (server_, certificate):
         refused = Settings(home=tmp_path, warehouse_url=server_.url() + "?sslmode=disable")
         with pytest.raises(WarehouseUnavailableError, match="only connections with SSL") as caught:
             warehouse.set_up(refused)
         assert "sslmode=require" in caught.value.next_step
-        verified = tmp_path / "ca.pem"
-        shutil.copy(certificate, verified)
-        whole = f"?sslmode=verify-full&sslrootcert={verified}"
-        encrypted = Settings(home=tmp_path, warehouse_url=server_.url() + whole)
+        mine, other = tmp_path / "ca.pem", tmp_path / "other.pem"
+        shutil.copy(certificate, mine)
+        certify(tmp_path / "other.key", other)
+        by_name = server_.url().replace("127.0.0.1", "localhost")
+        for url in (f"{server_.url()}?sslmode=verify-full&sslrootcert={other}",
+                    f"{by_name}?sslmode=verify-full&sslrootcert={mine}"):  # fmt: skip
+            with pytest.raises(WarehouseUnavailableError):
+                warehouse.set_up(Settings(home=tmp_path, warehouse_url=url))
+        encrypted = Settings(home=tmp_path, warehouse_url=f"{server_.url()}?sslmode=verify-full&sslrootcert={mine}")
         warehouse.set_up(encrypted)
-        with warehouse.connect("owner", encrypted) as connection:
-            assert warehouse.scalar(connection, "select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+        for role in warehouse.ROLES:
+            with warehouse.connect(role, encrypted) as connection:
+                assert warehouse.scalar(connection, "select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+
+
+@pytest.mark.slow
+def test_the_whole_way_over_tls_with_the_certificate_checked(tmp_path: Path) -> None:
+    """psycopg, dbt, Great Expectations, both drivers of Airflow: the server takes nothing but TLS, so each has it."""
+    with tls_server() as (server_, certificate):
+        authority = tmp_path / "ca.pem"
+        shutil.copy(certificate, authority)
+        (tmp_path / "landing").mkdir()
+        server_.run(f"create role shop_admin {RIGHTS} password 'secret'")
+        server_.run("create database shop owner shop_admin")
+        url = f"{server_.url('shop_admin', database='shop')}?sslmode=verify-full&sslrootcert={authority}"
+        settings = Settings(home=tmp_path / "home", warehouse_url=url, landing=str(tmp_path / "landing"))
+        warehouse.set_up(settings)
+        load_all(settings, [order("o1", customer_id="c1"), session("s1", customer_id="c1"), ticket("t1")])
+        run_everything(settings, trigger="test")
+        assert rows(settings, "select count(*) from marts.fct_orders") == [(1,)]
+        assert (
+            rows(settings, "select state, count(*) from ops.runs where state in ('failed', 'blocked') group by 1") == []
+        )
+        environment = airflow_environment.environment(settings, warehouse.create_airflow_database(settings), 8080)
+        program = (
+            "import asyncio\n"
+            "from airflow import settings\n"
+            "from sqlalchemy import text\n"
+            "asked = text('select ssl from pg_stat_ssl where pid = pg_backend_pid()')\n"
+            "settings.initialize()\n"
+            "async def ask():\n"
+            "    async with settings.async_engine.connect() as connection:\n"
+            "        return await connection.scalar(asked)\n"
+            "with settings.engine.connect() as connection:\n"
+            "    print('encrypted', connection.scalar(asked), asyncio.run(ask()))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+        )
+        assert "encrypted True True" in done.stdout, done.stderr[-2000:]
 
 
 def test_an_old_server_is_refused_by_its_version() -> None:

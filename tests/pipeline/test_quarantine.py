@@ -37,12 +37,12 @@ def groups(settings: Settings, **chosen: Any) -> list[tuple[str, str, int]]:
 
 
 def export(settings: Settings, target: Path, **chosen: Any) -> int:
-    with warehouse.connect("oncall", settings) as connection:
-        return quarantine.export(connection, Selection(**chosen), target)
+    with warehouse.connect("loader", settings) as connection:
+        return quarantine.export(connection, Selection(**chosen), target, **WHO)
 
 
 def ids(settings: Settings) -> list[int]:
-    with warehouse.connect("oncall", settings) as connection:
+    with warehouse.connect("loader", settings) as connection:
         return [one.quarantine_id for one in quarantine.rows_of(connection, Selection())]
 
 
@@ -58,7 +58,7 @@ def test_open_rows_are_listed_by_reason_with_counts(settings: Settings) -> None:
 def test_a_row_is_shown_with_the_wrong_fields_marked_and_personal_values_masked(settings: Settings, name: str) -> None:
     rows = [order(1, status="lost", email="ann@example.com", phone="+49 30 123", secret="mother's name")]
     ingest_one(settings, "orders", name, jsonl(rows) if name.endswith("jsonl") else csv_text(rows))
-    with warehouse.connect("oncall", settings) as connection:
+    with warehouse.connect("loader", settings) as connection:
         one = quarantine.row(connection, ids(settings)[0])
     shown = {field: (value, wrong) for field, value, wrong in quarantine.shown_cells(one)}
     assert shown["status"] == ("lost", True)
@@ -187,7 +187,7 @@ def test_a_discarded_row_stays_on_record_with_who_and_why(settings: Settings) ->
     ingest_one(settings, "orders", "a.jsonl", jsonl([order(1, status="lost"), order(2, refunds="x")]))
     assert quarantine.discard(settings, Selection(rule="choice"), **WHO) == 1
     assert quarantine.discard(settings, Selection(rule="choice"), **WHO) == 0
-    with warehouse.connect("oncall", settings) as connection:
+    with warehouse.connect("loader", settings) as connection:
         one = quarantine.row(connection, 1)
         action = connection.execute("select action, row_count, acted_by, because from ops.batch_actions").fetchall()
     assert (one.state, one.closed_by, one.closed_because) == ("discarded", "Dana", "the shop confirmed it")

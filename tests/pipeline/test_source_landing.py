@@ -113,8 +113,8 @@ def test_a_row_is_numbered_and_quarantined_by_its_record_in_the_vendors_file(
     assert_balanced(settings)
     # The row is corrected in the contract's own words and let in; a replay does not reopen the decision.
     corrected = tmp_path / "corrected.jsonl"
-    with warehouse.connect("oncall", settings) as connection:
-        assert quarantine.export(connection, quarantine.Selection(), corrected) == 1
+    with warehouse.connect("loader", settings) as connection:
+        assert quarantine.export(connection, quarantine.Selection(), corrected, who="Dana", why="to be corrected") == 1
     corrected.write_text(corrected.read_text().replace("frozen", "paid"))
     assert quarantine.release(settings, who="me", why="a new word of the vendor", corrected=corrected).released == 1
     assert_balanced(settings)

@@ -100,7 +100,7 @@ select
     refunds.limited_amount as amount,
     least(refunds.limited_net_amount, refunds.limited_amount) as net_amount,
     refunds.amount as original_amount,
-    refunds.reason,
+    raw.masked_text(refunds.reason) as reason,
     coalesce(refunds.named_sku, refunds.only_sku) as sku,
     case when refunds.named_sku is not null then 'refund' when refunds.only_sku is not null then 'only_line' end as sku_source,
     refunds.batch_id

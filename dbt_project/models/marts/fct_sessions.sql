@@ -33,12 +33,13 @@ select
     sessions.order_id,
     sessions.order_key,
     sessions.device_type,
-    sessions.country,
-    sessions.utm_source,
-    sessions.utm_medium,
-    sessions.utm_campaign,
-    sessions.landing_page,
-    sessions.referrer,
+    raw.masked_text(sessions.country) as country,
+    raw.masked_text(sessions.utm_source) as utm_source,
+    raw.masked_text(sessions.utm_medium) as utm_medium,
+    raw.masked_text(sessions.utm_campaign) as utm_campaign,
+    -- A query carries e-mail addresses, searches and tokens: only what stands before it is published.
+    raw.masked_text(raw.page_of(sessions.landing_page)) as landing_page,
+    raw.masked_text(raw.page_of(sessions.referrer)) as referrer,
     {{ channel() }} as channel,
     -- Nothing was done beyond the page that the visitor came to.
     sessions.page_views <= 1

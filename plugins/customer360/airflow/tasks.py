@@ -268,6 +268,36 @@ def _switch_batch(alias: str, params: dict[str, Any], switch: Callable[..., bool
         return told
 
 
+def plan_erasure(params: dict[str, Any]) -> str:
+    """What the erasure that a request asks for would remove, in words without the person, for who approves it."""
+    from customer360.erasure import requests
+
+    with told_plainly():
+        try:
+            certificate = requests.plan(get_settings(), params["request_id"])
+        except requests.RequestError as error:
+            raise AirflowSkipException(str(error)) from None
+    lines = [f"- {place}: {count:,}" for place, count in certificate.removed.items()]
+    return "\n".join(["It would remove:", "", *lines] if lines else ["Nothing of the person is here now."])
+
+
+def erase_person(params: dict[str, Any]) -> str:
+    """Erase the person of a request that was approved."""
+    from customer360.erasure import requests
+
+    answer: Any = get_current_context()["ti"].xcom_pull(task_ids="approve_erasure") or {}
+    approved_by = (answer.get("responded_by_user") or {}).get("name") or "somebody through Airflow"
+    with told_plainly(), Logged() as progress:
+        certificate = requests.fulfil(
+            get_settings(),
+            params["request_id"],
+            who=f"{_who()}, approved by {approved_by}",
+            why=params["because"],
+            progress=progress,
+        )
+    return f"Erasure {certificate.erasure_id} is finished: {certificate.count:,} rows, entries and files."
+
+
 def _who() -> str:
     """The person who started this run by hand."""
     run: Any = get_current_context()["dag_run"]

@@ -118,6 +118,11 @@ def key_of(settings: Settings) -> Key:
         raise ConfigurationError("C360_BACKUP_KEY_FILE is not set, and no backup is made without a key.", _NEW_KEY)
     path = Path(settings.backup_key_file).resolve()
     check_away(path, settings)
+    if not path.is_file():
+        raise ConfigurationError(
+            f"C360_BACKUP_KEY_FILE names {path}, and there is no such file.",
+            "Bring the key back from its copy, or set the variable to where it is: without it no backup can be read.",
+        )
     lines = [line.strip() for line in path.read_text().splitlines()]
     text = next((line for line in lines if line and not line.startswith("#")), "")
     try:

@@ -50,7 +50,7 @@ def list_groups(
     from customer360.front_door import quarantine
 
     chosen = _selection(None, batch, feed, rule, field)
-    with warehouse.connect("oncall", get_settings()) as connection:
+    with warehouse.connect("loader", get_settings()) as connection:
         found = quarantine.groups(connection, chosen)
         listed = quarantine.rows_of(connection, chosen) if rows else []
     if json:
@@ -92,13 +92,21 @@ def _age(since: datetime) -> str:
 
 
 @group.command("show")
-def show(row: Annotated[int, typer.Argument(help="Number of the quarantined row")], json: JsonOption = False) -> None:
+def show(
+    row: Annotated[int, typer.Argument(help="Number of the quarantined row")],
+    clear: Annotated[bool, typer.Option("--reveal", help="Values as they came; needs --because.")] = False,
+    because: Annotated[str, typer.Option("--because", help="Why they are revealed; it goes on record.")] = "",
+    by: ByOption = "",
+    json: JsonOption = False,
+) -> None:
     """One row: its reasons, its fields with the wrong ones marked. Personal values are masked."""
-    from customer360.front_door import quarantine
+    from customer360.front_door import ledger, quarantine
 
-    with warehouse.connect("oncall", get_settings()) as connection:
+    with warehouse.connect("loader", get_settings()) as connection:
         one = quarantine.row(connection, row)
-    cells = quarantine.shown_cells(one)
+        if clear:
+            quarantine.reveal(connection, [one], who=by or ledger.me(), why=because)
+    cells = quarantine.clear_cells(one) if clear else quarantine.shown_cells(one)
     if json:
         typer.echo(
             json_module.dumps(
@@ -139,13 +147,16 @@ def export(
     feed: FeedOption = None,
     rule: RuleOption = None,
     field: FieldOption = None,
+    because: Annotated[str, typer.Option("--because", help="Why; it goes on record.")] = "to be corrected",
+    by: ByOption = "",
     json: JsonOption = False,
 ) -> None:
     """Write open rows to a file, to be corrected and released. It holds personal data: delete it afterwards."""
-    from customer360.front_door import quarantine
+    from customer360.front_door import ledger, quarantine
 
-    with warehouse.connect("oncall", get_settings()) as connection:
-        count = quarantine.export(connection, _selection(ids, batch, feed, rule, field), target)
+    with warehouse.connect("loader", get_settings()) as connection:
+        chosen = _selection(ids, batch, feed, rule, field)
+        count = quarantine.export(connection, chosen, target, who=by or ledger.me(), why=because)
     if json:
         typer.echo(json_module.dumps({"rows": count, "file": str(target)}))
         return

@@ -93,6 +93,11 @@ class Field:
     """Trimmed of white space, brought to NFC, and missing when nothing is left."""
     is_personal: bool = False
     """Its values are masked wherever they are shown."""
+    is_free_text: bool = False
+    """It is published, and people or systems write into it what they like: e-mail addresses, phone and card numbers in
+    it are masked on the way to marts, and found at the door as a warning."""
+    is_address: bool = False
+    """It is a page's address: its query, fragment and log-in are not published."""
     form: str = ""
     """A regular expression that the whole text must match; empty: any text."""
     form_in_words: str = ""
@@ -271,8 +276,8 @@ def _count(name: str, *, required: bool = False) -> Field:
 
 _ITEM = (
     _text("sku", is_id=True),
-    _text("category"),
-    _text("brand"),
+    _text("category", is_free_text=True),
+    _text("brand", is_free_text=True),
     _number("quantity", QUANTITY, required=True),
     _number("unit_price", UNIT_PRICE, required=True),
     _number("list_price", PIECE_PRICE),
@@ -284,7 +289,7 @@ _REFUND = (
     _text("refund_id", is_id=True),
     _time("refunded_at"),
     _money("amount", required=True),
-    _text("reason"),
+    _text("reason", is_free_text=True),
     _text("sku", is_id=True),
 )
 _PREFERENCE = (
@@ -328,10 +333,10 @@ ORDERS = Feed(
         _time("promised_delivery_at", limits=PROMISE),
         _time("delivered_at"),
         _text("sales_channel", choices=("web", "app", "store", "phone", "marketplace")),
-        _text("payment_method"),
-        _text("coupon_code"),
+        _text("payment_method", is_free_text=True),
+        _text("coupon_code", is_free_text=True),
         _text("country", choices=COUNTRIES, aliases=(("UK", "GB"),)),
-        _text("region"),
+        _text("region", is_free_text=True),
         *_ANY_RECORD,
         _PREFERENCES,
     ),
@@ -367,12 +372,12 @@ WEB_SESSIONS = Feed(
         _identifier("email"),
         _identifier("order_id", personal=False),
         _text("device_type", choices=("desktop", "mobile", "tablet", "app", "other")),
-        _text("country"),
-        _text("landing_page", is_personal=True),
-        _text("referrer", is_personal=True),
-        _text("utm_source"),
-        _text("utm_medium"),
-        _text("utm_campaign"),
+        _text("country", is_free_text=True),
+        _text("landing_page", is_personal=True, is_free_text=True, is_address=True),
+        _text("referrer", is_personal=True, is_free_text=True, is_address=True),
+        _text("utm_source", is_free_text=True),
+        _text("utm_medium", is_free_text=True),
+        _text("utm_campaign", is_free_text=True),
         *_ANY_RECORD,
         _PREFERENCES,
     ),
@@ -443,16 +448,16 @@ WEB_EVENTS = Feed(
         _identifier("anonymous_id", required=True),
         _text("name", required=True),
         _identifier("session_id", personal=False),
-        _text("page_url", is_personal=True),
-        _text("referrer", is_personal=True),
-        _text("utm_source"),
-        _text("utm_medium"),
-        _text("utm_campaign"),
+        _text("page_url", is_personal=True, is_free_text=True, is_address=True),
+        _text("referrer", is_personal=True, is_free_text=True, is_address=True),
+        _text("utm_source", is_free_text=True),
+        _text("utm_medium", is_free_text=True),
+        _text("utm_campaign", is_free_text=True),
         _identifier("customer_id"),
         _identifier("email"),
         _identifier("order_id", personal=False),
         _text("device_type", choices=("desktop", "mobile", "tablet", "app", "other")),
-        _text("country"),
+        _text("country", is_free_text=True),
         _text("user_agent"),
         _number("engaged_seconds", SECONDS),
         Field("is_internal", "boolean"),

@@ -19,9 +19,10 @@ from psycopg.types.json import Jsonb
 from customer360 import warehouse
 from customer360.backup import registry
 from customer360.contract.feeds import FEEDS
-from customer360.erasure.person import Person, find
+from customer360.erasure.person import Person, find_by_all
 from customer360.errors import Customer360Error
 from customer360.front_door import erased, landing, ledger
+from customer360.front_door.erased import Identifier
 from customer360.kill_points import reach
 from customer360.progress import Progress, Silent
 from customer360.publication.build import build
@@ -61,11 +62,11 @@ class Certificate:
 # ---- before ---------------------------------------------------------------------------------------------------------
 
 
-def plan(settings: Settings, kind: str, text: str) -> Certificate:
-    """What an erasure would remove, without changing anything. Raises what :func:`find` does."""
-    now = datetime.now(UTC)
+def plan(settings: Settings, *named: Identifier, before: datetime | None = None) -> Certificate:
+    """What an erasure would remove, without changing anything. Takes and raises what :func:`erase` does."""
+    now = before or datetime.now(UTC)
     with warehouse.connect("owner", settings) as connection:
-        person = find(connection, settings, kind, text, before=now)
+        person = find_by_all(connection, settings, named, before=now)
         certificate = Certificate(None, now, later_records=person.later_records)
         for feed in FEEDS.values():
             records = person.records.get(feed.name, [])
@@ -96,15 +97,13 @@ def plan(settings: Settings, kind: str, text: str) -> Certificate:
 
 def erase(
     settings: Settings,
-    kind: str,
-    text: str,
-    *,
+    *named: Identifier,
     who: str,
     why: str,
     before: datetime | None = None,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Erase the person whom an identifier names.
+    """Erase the person whom identifiers (kind and text) name; one is enough, the others are found from it.
 
     Args:
         before: records whose own time is later stay (default: now, so that none does).
@@ -123,7 +122,7 @@ def erase(
         warehouse.writer_lock(settings, who="erasure"),
         warehouse.connect("owner", settings, application_name="customer360 erasure") as connection,
     ):
-        person = find(connection, settings, kind, text, before=before)
+        person = find_by_all(connection, settings, named, before=before)
         erasure_id = _strip(connection, settings, person, before, who, why)
     reach("erase.stripped")
     return _finish(settings, erasure_id, progress)
@@ -179,8 +178,11 @@ def _refused_files(connection: Connection, settings: Settings, person: Person) -
         "select batch_id, location from ops.batches where state = 'refused' and location is not null"
     ).fetchall():
         if location in there:
-            with landing.open_file(settings, location) as stream:
-                content = stream.read()
+            try:
+                with landing.open_file(settings, location) as stream:
+                    content = stream.read()
+            except OSError:
+                continue  # a link, a pipe, a folder: nothing of it was ever read
             if content.startswith(b"\x1f\x8b"):
                 with contextlib.suppress(OSError, EOFError, zlib.error):
                     content = gzip.decompress(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -35,6 +36,32 @@ class Person:
     """The identifiers as they were written, in any version of the records."""
     later_records: int = 0
     """Records that began after the day of the erasure; they stay."""
+
+    def join(self, other: Person) -> None:
+        """Take in what another identifier of the same person has led to."""
+        self.identifiers |= other.identifiers
+        self.keys |= other.keys
+        for feed, records in other.records.items():
+            self.records[feed] = sorted({*self.records.get(feed, []), *records})
+        self.texts |= other.texts
+        self.later_records = max(self.later_records, other.later_records)
+
+
+def find_by_all(connection: Connection, settings: Settings, named: Sequence[Identifier], *, before: datetime) -> Person:
+    """The person whom several identifiers name together. One that is unusable or shared is passed over.
+
+    Raises:
+        PersonError: all of them are.
+    """
+    person, refused = Person(), []
+    for kind, text in named:
+        try:
+            person.join(find(connection, settings, kind, text, before=before))
+        except PersonError as error:
+            refused.append(error)
+    if refused and len(refused) == len(named):
+        raise refused[0]
+    return person
 
 
 def find(connection: Connection, settings: Settings, kind: str, text: str, *, before: datetime | None = None) -> Person:

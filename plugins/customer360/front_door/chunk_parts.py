@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from customer360.contract.feeds import Feed, Field
 from customer360.contract.json_values import dumps_plain, storable
+from customer360.contract.personal_patterns import masked_text
 from customer360.contract.records import Chunk, Mended, Problems, arrow_type
 from customer360.contract.typed_values import Typed, Unknown, array_of_cells, conform
 from customer360.front_door.file_names import printable
@@ -50,7 +51,7 @@ class Part:
 
     def see_unknown(self, name: str, count: int = 0) -> None:
         """An unknown field was met, in so many records with a value."""
-        name = printable(name)
+        name = printable(masked_text(name))
         if name in self.unknown_fields or len(self.unknown_fields) < MAX_COLUMNS:
             self.unknown_fields[name] = self.unknown_fields.get(name, 0) + count
 

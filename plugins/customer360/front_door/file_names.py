@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
+
+from customer360.contract.personal_patterns import masked_text
 
 MAX_NAME_BYTES = 200  # file systems end at 255, and a suffix for a second file of the same name must fit
 
@@ -17,6 +20,19 @@ def fault_of_name(name: str) -> str:
     if "/" in name or "\\" in name or name in {"", ".", ".."}:
         return "its name holds a path"
     return ""
+
+
+_SUFFIX = re.compile(r"(?:\.(?:jsonl|ndjson|json|csv|tsv|txt|parquet|xlsx?|ods|numbers))?(?:\.gz)?$", re.IGNORECASE)
+
+
+def without_personal(name: str) -> str:
+    """A file's name with the e-mail addresses, phone and card numbers in it replaced; its suffix stays."""
+    suffix = _SUFFIX.search(name)
+    stem = name[: suffix.start()] if suffix else name
+    masked = masked_text(stem)
+    if masked == stem:
+        return name
+    return re.sub(r"\[([a-z-]+) ?([a-z]*)\]", r"\1\2", masked) + name[len(stem) :]
 
 
 def printable(name: str) -> str:

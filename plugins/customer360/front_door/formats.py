@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from customer360.contract.feeds import Feed
+from customer360.contract.personal_patterns import masked_text
 from customer360.front_door.file_names import printable
 
 if TYPE_CHECKING:  # DAG files import this module, and records need Arrow, which is slow to import
@@ -34,8 +35,17 @@ class Reading:
     def as_json(self) -> dict[str, Any]:
         """For ``ops.batches.reading``."""
         if self.format == "csv":
-            return {"format": "csv", "delimiter": self.delimiter, "header": self.header}
+            return {"format": "csv", "delimiter": self.delimiter, "header": _storable(self.header)}
         return {"format": self.format} | ({"timezone": self.timezone} if self.timezone else {})
+
+
+def _storable(header: list[str]) -> list[str]:
+    """The names of a header with personal values in them masked, each still once."""
+    names: list[str] = []
+    for name in header:
+        masked = masked_text(name)
+        names.append(f"{masked} {len(names) + 1}" if masked != name and masked in names else masked)
+    return names
 
 
 @dataclass

@@ -18,7 +18,7 @@ import stat
 import tempfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from customer360 import object_store
 from customer360.contract.feeds import FEEDS, feed_named
 from customer360.errors import Customer360Error
-from customer360.front_door.file_names import fault_of_name, is_in_progress, printable
+from customer360.front_door.file_names import fault_of_name, is_in_progress, printable, without_personal
 from customer360.front_door.formats import UnreadableFileError, format_of
 from customer360.settings import Settings
 from customer360.sources import declaration
@@ -187,13 +187,16 @@ def _local_files(settings: Settings, within: Folder) -> Iterator[LandedFile]:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue  # taken away since the folder was read
-        reason = fault_of_name(entry.name)
-        if not stat.S_ISREG(status.st_mode):
+        reason, is_regular = fault_of_name(entry.name), stat.S_ISREG(status.st_mode)
+        if not is_regular:
             reason = f"it is {_KINDS.get(stat.S_IFMT(status.st_mode), 'no regular file')}; only regular files are read"
+        location = os.fsencode(entry.path).decode(errors="backslashreplace")
+        if not is_regular or location != entry.path:  # it is never opened, so that it need not be found again
+            location = f"{location[: -len(Path(location).name)]}{without_personal(Path(location).name)}"
         yield LandedFile(
             feed=within.feed,
-            name=f"{within.shown}{printable(entry.name)}",
-            location=os.fsencode(entry.path).decode(errors="backslashreplace"),
+            name=f"{within.shown}{printable(without_personal(entry.name))}",
+            location=location,
             is_history=within.is_history,
             bytes=status.st_size,
             modified_ns=status.st_mtime_ns,
@@ -210,6 +213,36 @@ _KINDS = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFDIR: "a folder",
 }
+
+
+def without_personal_name(settings: Settings, file: LandedFile) -> LandedFile:
+    """The file under a name without personal values, which it is given now if its own has some.
+
+    The ledger, logs and pages name files. Where the landing zone cannot be written the file keeps its name.
+    """
+    folder, slash, name = file.location.rpartition("/")
+    if without_personal(name) == name:
+        return file
+    for candidate in _names(f"{folder}{slash}{without_personal(name)}"):
+        try:
+            if is_remote(settings):
+                system, _ = _remote(settings)
+                if system.exists(candidate):
+                    continue
+                system.mv(file.location, candidate)
+                system.invalidate_cache()
+            else:
+                os.link(file.location, candidate, follow_symlinks=False)  # fails where a rename would overwrite
+                os.unlink(file.location)
+        except FileExistsError:
+            continue
+        except OSError:  # somebody else has renamed it just now, or nobody may
+            return file
+        prefix = file.name.rpartition("/")
+        return replace(
+            file, location=candidate, name=f"{prefix[0]}{prefix[1]}{printable(candidate.rpartition('/')[2])}"
+        )
+    raise AssertionError("names do not end")
 
 
 def open_file(settings: Settings, file_location: str) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -322,6 +355,7 @@ def _put(settings: Settings, folder: Folder, source: Path, name: str) -> LandedF
         raise LandingError(f"{printable(name)} is refused: {reason}.", "Rename the file.")
     if not source.is_file():
         raise LandingError(f"{source} is no readable file.", "Check the path.")
+    name = without_personal(name)
     put_there = _put_remote if is_remote(settings) else _put_local
     location = put_there(settings, folder.path, name, source)
     return next(file for file in files(settings, folder.feed) if file.location == location)
@@ -409,7 +443,7 @@ def _remote_files(settings: Settings, within: Folder) -> Iterator[LandedFile]:
         seconds = modified.timestamp() if isinstance(modified, datetime) else float(modified)
         yield LandedFile(
             feed=within.feed,
-            name=f"{within.shown}{printable(name)}",
+            name=f"{within.shown}{printable(without_personal(name))}",
             location=entry["name"],
             is_history=within.is_history,
             bytes=entry["size"] or 0,

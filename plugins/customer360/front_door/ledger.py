@@ -130,6 +130,7 @@ def register(connection: Connection, settings: Settings, file: LandedFile) -> Ba
     A file that was listed and is gone is refused, so that the ledger says that it was there; if it comes back it is
     taken. Two processes may register the same file at once: the unique index of contents lets one of them win.
     """
+    found, file = file, landing.without_personal_name(settings, file)
     if file.refused_because:
         content_hash, size = None, file.bytes
     else:
@@ -158,7 +159,10 @@ def register(connection: Connection, settings: Settings, file: LandedFile) -> Ba
         if file.refused_because:
             batch_id = _insert(connection, file, None, "refused", error=file.refused_because)
         else:
-            batch_id = _insert_landed(connection, file, content_hash, before[0] if before else None)
+            warning = (
+                "" if file is found else "its name held an e-mail address, a phone or a card number, and was changed"
+            )
+            batch_id = _insert_landed(connection, file, content_hash, before[0] if before else None, warning)
         _mark_seen(connection, file, batch_id)
     return batch(connection, batch_id)
 
@@ -170,8 +174,9 @@ def _refuse_unopened(connection: Connection, file: LandedFile, reason: str) -> B
     return batch(connection, batch_id)
 
 
-def _insert_landed(connection: Connection, file: LandedFile, content_hash: str | None, replaced: int | None) -> int:
-    warning = ""
+def _insert_landed(
+    connection: Connection, file: LandedFile, content_hash: str | None, replaced: int | None, warning: str
+) -> int:
     if replaced is not None:
         warning = (
             f"it has the name of batch {replaced} and other content: a landed file must not change; "

@@ -287,6 +287,7 @@ class _Load:
         self.feed: Feed = FEEDS[batch.feed]
         self.counts = Counts()
         self.unknown_fields: dict[str, int] = {}
+        self.personal_rows = 0
         self.unusable_fields: dict[str, dict[str, int]] = {}
         self.examples: dict[str, str] = {}
         self.drift: dict[str, list[Any]] = {}
@@ -313,6 +314,7 @@ class _Load:
             )
         reach("load.copied")
         suites.record(self.connection, gate.results(), batch_id=self.batch.batch_id)
+        self.personal_rows = gate.rows_breaking("personal_value")
         self._check_raw()
         if self.conversion:
             source_files.enter(self.connection, self.batch.batch_id, self.conversion)
@@ -472,6 +474,11 @@ class _Load:
                     f"{name}: {count:,} of {self.counts.landed:,} records are loaded without it "
                     f"({self.examples[name].split(':', 1)[0]})"
                 )
+        if self.personal_rows:
+            told.append(
+                f"{self.personal_rows:,} of {self.counts.landed:,} records have an e-mail address, a phone or a card "
+                "number in a text that is published; it is masked there"
+            )
         late, starts_on = late_records.late_count(self.connection, self.feed.name, self.batch.batch_id)
         if late:
             told.append(

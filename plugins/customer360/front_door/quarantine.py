@@ -235,8 +235,27 @@ def shown_cells(of: Row) -> list[tuple[str, str, bool]]:
     return told
 
 
-def export(connection: Connection, selection: Selection, target: Path) -> int:
+def reveal(connection: Connection, rows: Sequence[Row], *, who: str, why: str) -> None:
+    """Put on record that somebody is given these rows as they came; role loader. The caller commits.
+
+    Raises:
+        QuarantineError: nobody says who, or why.
+    """
+    _insist(who, why)
+    for batch_id, count in Counter(one.batch_id for one in rows).items():
+        _journal(connection, batch_id, "reveal", count, who, why)
+
+
+def clear_cells(of: Row) -> list[tuple[str, str, bool]]:
+    """Each field with its value as it came, and whether a reason names it: for who has put on record why."""
+    faulty = faulty_fields(of)
+    return [(name, _cell(value), name in faulty) for name, value in cells(of).items()]
+
+
+def export(connection: Connection, selection: Selection, target: Path, *, who: str, why: str) -> int:
     """Write open rows to a file in the feed's own form, to be corrected and released; returns how many.
+
+    Role loader, since the rows are given out as they came; that goes on record, and the caller commits.
 
     CSV (safe to open in a spreadsheet: a cell that would be a formula gets an apostrophe before it, which a release
     takes away again) or JSON Lines, by the name of ``target``. The file holds personal data and is readable by its
@@ -253,6 +272,7 @@ def export(connection: Connection, selection: Selection, target: Path) -> int:
         raise QuarantineError(f"Rows of several feeds are meant: {', '.join(sorted(feeds))}.", "Add --feed.")
     if target.suffix not in {".csv", ".jsonl"}:
         raise QuarantineError(f"{target.name} ends in neither .csv nor .jsonl.", "Choose another name.")
+    reveal(connection, found, who=who, why=why)
     target.touch(mode=0o600)
     target.chmod(0o600)
     with target.open("w", newline="", encoding="utf-8") as stream:

@@ -14,8 +14,10 @@ import pyarrow.csv as pv
 
 from customer360.contract.feeds import Feed
 from customer360.contract.json_values import dumps_text
+from customer360.contract.personal_patterns import masked_text
 from customer360.contract.records import RECORD, Chunk, Problems
 from customer360.front_door.chunk_parts import table_part
+from customer360.front_door.file_names import printable
 from customer360.front_door.formats import MAX_COLUMNS, Reading, Source, UnreadableFileError, missing_columns
 from customer360.front_door.text_blocks import TextBlocks, decoded
 
@@ -71,7 +73,8 @@ def _insist_on_names(header: list[str]) -> None:
         raise UnreadableFileError(f"it has {len(header):,} columns; more than {MAX_COLUMNS:,} are not read")
     twice = sorted({name for name in header if header.count(name) > 1 and name})
     if twice:
-        raise UnreadableFileError(f"its header names a column twice: {', '.join(twice)[:200]}")
+        shown = ", ".join(printable(masked_text(name)) for name in twice)
+        raise UnreadableFileError(f"its header names a column twice: {shown[:200]}")
 
 
 def _header(feed: Feed, line: str, delimiters: str) -> tuple[str, list[str]]:

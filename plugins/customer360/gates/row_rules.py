@@ -29,6 +29,7 @@ from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
 
 from customer360.contract.masking import masked, shown
+from customer360.contract.personal_patterns import MAYBE_CARD, PERSONAL, has_card_number
 from customer360.contract.records import RECORD, Chunk, Problems
 
 Rows = np.ndarray
@@ -777,6 +778,45 @@ class ExpectUnmended(RowExpectation):
 
 
 # --- the whole batch -------------------------------------------------------------------------------------------------
+
+
+class ExpectNoPersonalValue(RowExpectation):
+    """No e-mail address, phone or card number stands in a text that is published."""
+
+    columns: list[str]
+    """``refunds[].reason`` for a field of elements; ``landing_page?`` for an address, whose query is not published."""
+    rule: ClassVar[str] = "personal_value"
+
+    @classmethod
+    def broken(cls, chunk: Chunk, landed_at: datetime, **parameters: Any) -> Rows:
+        found: set[int] = set()
+        for column in parameters["columns"]:
+            name, _, element = column.rstrip("?").partition("[].")
+            values, parents = chunk.columns[name], None
+            if element:
+                elements, parents = chunk.elements(name)
+                values = pc.struct_field(elements, element)
+            if values.null_count == len(values):
+                continue
+            if column.endswith("?"):
+                values = pc.replace_substring_regex(values, r"(?s)[?#].*", "")
+            rows = [
+                *_where(pc.match_substring_regex(values, PERSONAL)),
+                *(
+                    row
+                    for row in _where(pc.match_substring_regex(values, MAYBE_CARD))
+                    if has_card_number(values[int(row)].as_py())
+                ),
+            ]
+            found.update(int(row if parents is None else parents[row]) for row in rows)
+        return np.array(sorted(found), np.int64) if found else NO_ROWS
+
+    @property
+    def subject(self) -> str:
+        return ", ".join(column.rstrip("?") for column in self.columns)
+
+    def explain(self, chunk: Chunk, row: int) -> str:
+        return f"an e-mail address, a phone or a card number is in one of {self.subject}"
 
 
 class ExpectNoUnknownField(RowExpectation):

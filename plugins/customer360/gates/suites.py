@@ -409,6 +409,10 @@ class LandingGate:
             by_key.setdefault(_key(result.expectation_config), []).append(result)
         return [by_key[_key(tally.expectation.configuration)].pop(0) for tally in self._tallies]
 
+    def rows_breaking(self, rule: str) -> int:
+        """How many rows of the batch so far broke a rule."""
+        return sum(tally.unexpected for tally in self._tallies if tally.expectation.rule == rule)
+
     def results(self) -> list[ExpectationOutcome]:
         """What each expectation found in the whole batch so far."""
         outcomes = []

@@ -412,10 +412,9 @@ def dbt_environment(settings: Settings) -> dict[str, str]:
         "PGOPTIONS": "-c timezone=UTC -c jit=off",
         "PGAPPNAME": f"customer360 dbt {warehouse.session_tag()}".strip(),
     }
-    sslmode = parse_qs(parts.query).get("sslmode")
-    if sslmode:
-        environment["PGSSLMODE"] = sslmode[0]
-    return environment
+    given = parse_qs(parts.query)
+    tls = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")
+    return environment | {f"PG{name.upper()}": given[name][0] for name in tls if name in given}
 
 
 def target_path(settings: Settings, schema_prefix: str = "") -> Path:

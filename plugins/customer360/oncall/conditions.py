@@ -732,6 +732,46 @@ def backup_old(view: View) -> Iterator[Finding]:
         )
 
 
+# Most laws give a month to answer a request; who is called after a week has time to find out what it asks.
+_REQUEST_DAYS, _REQUEST_LATE_DAYS = 7, 21
+
+
+@condition("erasure_unfinished")
+def erasure_unfinished(view: View) -> Iterator[Finding]:
+    """An erasure was cut off, so that parts of the person are still there; or a request for one waits too long."""
+    for row in view.rows(
+        "select erasure_id, began_at from state.erasures where state <> 'finished' "
+        "and began_at < now() - interval '15 minutes' order by 1"
+    ):
+        yield Finding(
+            "erasure_unfinished",
+            f"erasure_unfinished:{row['erasure_id']}",
+            "critical",
+            f"Erasure {row['erasure_id']} began at {row['began_at']:%Y-%m-%d %H:%M} UTC and is not finished",
+            "c360 erase --resume",
+            (),
+            {"erasure_id": row["erasure_id"]},
+        )
+    for row in view.rows(
+        """
+        select count(*) as waiting, min(request_id) as request_id, min(requested_at) as requested_at,
+            (extract(epoch from now() - min(requested_at)) / 86400)::bigint as days
+        from state.erasure_requests where state = 'open' and requested_at < now() - make_interval(days => %(days)s)
+        having count(*) > 0
+        """,
+        days=_REQUEST_DAYS,
+    ):
+        yield Finding(
+            "erasure_unfinished",
+            "erasure_unfinished:requests",
+            graver_if(row["days"] >= _REQUEST_LATE_DAYS),
+            f"{row['waiting']} requests to erase a person wait, the oldest for {row['days']} days",
+            "c360 erase requests",
+            (),
+            {"request_id": row["request_id"], "requests": row["waiting"]},
+        )
+
+
 def _has_column(view: View, table: str, column: str) -> bool:
     return bool(
         view.rows(

@@ -532,6 +532,16 @@ def webhooks_unbalanced(scene: Scene) -> None:
 
 
 @_drill
+def erasure_unfinished(scene: Scene) -> None:
+    """kill -9 in the middle of an erasure."""
+    _land(scene.settings, scene.folder, "thursday", list(_orders("erased", 3, customer_id="drill-erased")))
+    _run(scene)
+    words = ("erase", "--customer-id", "drill-erased", "--yes", "--because", "drill")
+    _command(scene, *words, C360_KILL_AT="erase.stripped").wait(_WAIT_SECONDS)
+    _change(scene, "update state.erasures set began_at = began_at - interval '1 hour' where state <> 'finished'")
+
+
+@_drill
 def condition_blind(scene: Scene) -> None:
     """Somebody takes a grant away."""
     _change(scene, f"revoke select on ops.batches from {warehouse.role_name('oncall', scene.settings)}")
@@ -613,9 +623,9 @@ def task_failed(scene: Scene) -> None:
     corrected = Path(scene.settings.landing_url) / landing.CORRECTIONS / "asked.jsonl"
     corrected.parent.mkdir(exist_ok=True)
     kept = scene.folder / "asked-corrected.jsonl"
-    with warehouse.connect("oncall", scene.settings) as connection:
+    with warehouse.connect("loader", scene.settings) as connection:
         chosen = quarantine.Selection(batch_id=int(scene.values["BATCH"]))
-        quarantine.export(connection, chosen, kept)
+        quarantine.export(connection, chosen, kept, who="drill", why="a corrected file to release")
     kept.write_text(kept.read_text().replace("-1.00", "1.00"))
     conf = {"corrected_file": corrected.name, "because": "corrected by the producer"}
     processes.api(scene.settings).trigger("release_quarantine", conf)

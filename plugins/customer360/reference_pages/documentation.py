@@ -49,8 +49,15 @@ def _feeds_page() -> str:
     return _GENERATED + feeds_page()
 
 
+def _privacy_page() -> str:
+    from customer360.reference_pages.privacy_page import privacy_page
+
+    return _GENERATED + privacy_page()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "feeds.md": _feeds_page,
+    "privacy.md": _privacy_page,
     "settings.md": settings_page,
     "tables.md": _tables_page,
 }

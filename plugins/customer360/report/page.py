@@ -156,7 +156,7 @@ def _plot(name: str, figure: Any) -> Markup:
         div_id=f"plot-{name}",
         config={"displayModeBar": False, "responsive": True},
     )
-    return Markup(drawn)  # noqa: S704 - plotly escapes the texts of a figure
+    return Markup(drawn)  # noqa: S704 - plotly escapes the texts of a figure  # nosec B704
 
 
 def _is_money(column: str) -> bool:

@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 
 from customer360.contract.feeds import FEEDS
+from customer360.contract.personal_patterns import masked_text
 from customer360.errors import Customer360Error
 from customer360.sources.declaration import Source, SourceError
 from customer360.sources.input_files import InputFile, SourceFileError, check, loosely
@@ -147,9 +148,9 @@ def convert(
 
 
 def unknown_columns(source: Source, file: InputFile) -> list[str]:
-    """Columns of the file that the source does not read, as they are spelt there."""
+    """Columns of the file that the source does not read, as they are spelt there but for personal values."""
     known = {loosely(name) for name in (*source.columns, *source.ignores, *source.beside)}
-    return [name for name in file.names if loosely(name) not in known]
+    return [masked_text(name) for name in file.names if loosely(name) not in known]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from customer360.settings import PROJECT_ROOT, Settings
 from customer360.stack.lineage import events_file
@@ -144,6 +145,7 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
         },
         "database": {
             "sql_alchemy_conn": database_url.replace("postgresql://", "postgresql+psycopg2://", 1),
+            "sql_alchemy_conn_async": _async_url(database_url),
         },
         "api": {
             "host": settings.airflow_host,  # Airflow's own default listens to the whole network
@@ -198,4 +200,19 @@ def _airflow(settings: Settings, database_url: str, port: int) -> dict[str, str]
     if own_transport:
         flat["AIRFLOW__OPENLINEAGE__TRANSPORT"] = own_transport
     events_file(settings).parent.mkdir(parents=True, exist_ok=True)
-    return flat | {"AIRFLOW_HOME": str(home)}
+    return flat | {"AIRFLOW_HOME": str(home)} | _certificates(database_url)
+
+
+def _async_url(database_url: str) -> str:
+    """Airflow's database for asyncpg, which knows none of libpq's parameters and calls ``sslmode`` ``ssl``."""
+    parts = urlsplit(database_url)
+    mode = dict(parse_qsl(parts.query)).get("sslmode")
+    return urlunsplit(parts._replace(scheme="postgresql+asyncpg", query=f"ssl={mode}" if mode else ""))
+
+
+def _certificates(database_url: str) -> dict[str, str]:
+    """Where asyncpg finds the certificates that the URL names: it takes them from libpq's variables alone."""
+    given = dict(parse_qsl(urlsplit(database_url).query))
+    return {
+        f"PG{name.upper()}": given[name] for name in ("sslrootcert", "sslcert", "sslkey", "sslcrl") if name in given
+    }

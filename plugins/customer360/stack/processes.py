@@ -192,7 +192,7 @@ def run_airflow(settings: Settings, arguments: list[str]) -> NoReturn:
     """Become ``airflow ARGUMENTS`` in this installation's environment; returns only by ending the process."""
     command = COMPONENTS.get(arguments[0], tuple(arguments)) if len(arguments) == 1 else tuple(arguments)
     settings.home.mkdir(parents=True, exist_ok=True)
-    os.execve(  # noqa: S606
+    os.execve(  # noqa: S606  # nosec B606
         sys.executable, [sys.executable, "-m", "airflow", *command], airflow_variables(settings)
     )
 

@@ -61,7 +61,7 @@ _GRANTS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
     ("transformer", "insert, update, delete", ("ops",)),
     ("publisher", "select", ("candidate", "state", "ops", "identity", "intermediate", "staging")),
     ("publisher", "insert, update, delete", ("ops",)),
-    ("oncall", "select", ("quarantine", "ops", "marts")),
+    ("oncall", "select", ("ops", "marts")),
     ("bi_reader", "select", ("marts", "ops")),
     ("pii_reader", "select", ("marts", "marts_pii", "ops")),
     ("owner", "select", ("staging", "identity", "intermediate", "candidate", "marts", "marts_pii")),
@@ -74,6 +74,19 @@ _NARROWED = (
     "grant update (heartbeat_at) on ops.leases to {publisher}",
     # A run works out the exchange rates of the currencies that it meets.
     "grant insert, delete on state.exchange_rates to {transformer}",
+    # On-call sees what waits in quarantine masked; records as they came are given out on record (decision 10).
+    "revoke select on all tables in schema quarantine from {oncall}",
+    "alter default privileges for role {owner} in schema quarantine revoke select on tables from {oncall}",
+    "grant usage on schema quarantine to {oncall}",
+    "grant select (quarantine_id, batch_id, feed, row_number, reasons, state, quarantined_at, closed_at, closed_by, "
+    "closed_because, release_batch_id) on quarantine.rows to {oncall}",
+    "grant select on quarantine.masked_rows to {oncall}",
+    "revoke execute on function quarantine.reveal(bigint[], text, text) from public",
+    "grant execute on function quarantine.reveal(bigint[], text, text) to {oncall}",
+    # It sees that an erasure or a request for one waits, and not whose.
+    "grant usage on schema state to {oncall}",
+    "grant select (erasure_id, state, began_at) on state.erasures to {oncall}",
+    "grant select (request_id, requested_from, requested_at, state) on state.erasure_requests to {oncall}",
     # On-call counts the rows of each batch, and sees nothing else of raw.
     "grant usage on schema raw to {oncall}",
     *(f"grant select (batch_id) on raw.{feed} to {{oncall}}" for feed in FEEDS),

@@ -180,7 +180,7 @@ _REASONS = (
     (r"refused|timeout|timed out|unreachable|No route|closed the connection|No such file", "nothing answers", "away"),
 )
 _ADVICE = {
-    "password": "Correct the password in C360_WAREHOUSE_URL. " + _QUOTING,
+    "password": "Correct the password in C360_WAREHOUSE_URL. " + _QUOTING,  # pragma: allowlist secret
     "role": "Correct the user in C360_WAREHOUSE_URL, or run `c360 set-up`, which makes the pipeline's roles.",
     "database": "Correct the database in C360_WAREHOUSE_URL, or let its administrator create it: create database …",
     "ssl": "Add ?sslmode=require (or verify-full with sslrootcert=…) to C360_WAREHOUSE_URL.",
