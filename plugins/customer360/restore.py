@@ -386,7 +386,7 @@ def _erase_again(settings: Settings, place: Place, key: Key, progress: Progress)
             with warehouse.connect("owner", settings) as connection:
                 person = find(connection, settings, kind, text, before=limit)
             if any(person.records.values()):
-                erase.erase(settings, kind, text, who="restore", why="erased after the backup", before=limit,
+                erase.erase(settings, (kind, text), who="restore", why="erased after the backup", before=limit,
                             progress=progress)  # fmt: skip
                 count += 1
     with warehouse.connect("owner", settings, autocommit=True) as connection:

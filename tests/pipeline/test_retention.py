@@ -307,7 +307,7 @@ def test_decided_rows_of_the_quarantine_lose_their_record_when_they_are_old(sett
         connection.execute("update quarantine.rows set closed_at = '2026-01-01' where closed_at is not null")
     assert tidy(settings).forgotten_rows == 1
     kept = rows(
-        settings, "select state, record is null, reasons is null from quarantine.rows order by 1", role="oncall"
+        settings, "select state, record is null, reasons is null from quarantine.rows order by 1", role="loader"
     )
     assert kept == [("discarded", True, False), ("open", False, False)]
     assert_holds(settings)

@@ -156,12 +156,16 @@ def dismiss_request(
     number: Annotated[int, typer.Argument(help="The number of an open request.", min=1)],
     because: BecauseOption,
     by: ByOption = "",
+    json: JsonOption = False,
 ) -> None:
     """Close a request without an erasure. Its identifiers go; who decided, and why, stays."""
     from customer360.erasure import requests
     from customer360.front_door import ledger
 
     requests.dismiss(get_settings(), number, who=by or ledger.me(), why=because)
+    if json:
+        typer.echo(json_module.dumps({"request": number, "state": "dismissed"}))
+        return
     out().print(f"Request {number} is dismissed.")
 
 

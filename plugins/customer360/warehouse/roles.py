@@ -81,6 +81,7 @@ _NARROWED = (
     "grant select (quarantine_id, batch_id, feed, row_number, reasons, state, quarantined_at, closed_at, closed_by, "
     "closed_because, release_batch_id) on quarantine.rows to {oncall}",
     "grant select on quarantine.masked_rows to {oncall}",
+    "grant select (feed, batch_id, row_number) on quarantine.suspended to {oncall}",
     "revoke execute on function quarantine.reveal(bigint[], text, text) from public",
     "grant execute on function quarantine.reveal(bigint[], text, text) to {oncall}",
     # It sees that an erasure or a request for one waits, and not whose.

@@ -111,7 +111,7 @@ vip_at_risk as (
             vip_status
         ) as evidence
     from {{ ref('int_vips__named') }} as vips
-    inner join {{ ref('customer_churn') }} as churn using (customer_key)
+    left join {{ ref('customer_churn') }} as churn using (customer_key)
     where is_vip_at_risk
 ),
 
