@@ -34,6 +34,7 @@ def test_a_feed_touches_about_a_dozen_files() -> None:
     assert len(touched) == len(set(touched)) == ABOUT_A_DOZEN
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_fourth_feed_is_published_gated_documented_and_monitored(copy: Copy) -> None:
     copy.land("before.jsonl", order("o1", customer_id="c1"), order("o1", customer_id="c2", source="b"))

@@ -373,6 +373,7 @@ def test_a_backup_in_a_bucket_is_restored_from_it(
         server.stop()
 
 
+@pytest.mark.slow
 def test_the_runbook_brings_a_lost_warehouse_back(
     backed_up: tuple[Settings, take.Backup], terminal_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -316,6 +316,7 @@ def test_the_horizon_set_by_hand_holds_for_later_fits(shop: Settings) -> None:
 # --- shops that cannot be learned, through the command line ---
 
 
+@pytest.mark.slow
 def test_ten_customers_are_judged_without_a_crash_and_the_baseline_serves(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

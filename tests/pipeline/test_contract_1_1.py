@@ -210,6 +210,7 @@ def test_only_another_record_is_a_conflict_of_ids(
     assert rows(settings, flag, role="transformer") == [(is_conflict,)]
 
 
+@pytest.mark.slow
 def test_ids_that_were_loaded_with_blanks_are_one_order(settings: Settings) -> None:
     """What version 1.0 has loaded: a blank belonged to an id then."""
     same: dict[str, Any] = {"email": "c@shop-a.test", "total": "10.00"}

@@ -111,6 +111,7 @@ def test_what_was_known_is_not_written_after_what_was_known_later(shop: Settings
         record(shop, DAY)
 
 
+@pytest.mark.slow
 def test_a_correction_is_known_from_the_next_pass_on_and_published(settings: Settings) -> None:
     load_all(settings, [order("o1", customer_id="c1"), order("o2", customer_id="c2")])
     build(settings, "test")

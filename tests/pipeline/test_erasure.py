@@ -166,9 +166,9 @@ def assert_holds(settings: Settings, *, full: bool = True) -> None:
     ("kind", "text"),
     [
         ("email", "Canary.One@Example.org"),
-        ("phone", "(030) 7654321"),
-        ("customer_id", ACCOUNT),
-        ("anonymous_id", DEVICE),
+        pytest.param("phone", "(030) 7654321", marks=pytest.mark.slow),
+        pytest.param("customer_id", ACCOUNT, marks=pytest.mark.slow),
+        pytest.param("anonymous_id", DEVICE, marks=pytest.mark.slow),
     ],
 )
 def test_an_erased_person_is_nowhere_and_totals_stay(settings: Settings, kind: str, text: str) -> None:

@@ -87,6 +87,7 @@ def test_a_rate_that_the_bank_corrected_moves_its_days_and_nothing_else(settings
     holds(settings)
 
 
+@pytest.mark.slow
 def test_a_shops_own_rate_comes_first_until_its_file_ends_it(settings: Settings, tmp_path: Path) -> None:
     load(settings, "orders", [order(f"o{n}", day=n, customer_id="c1", total="10.00", currency="EUR") for n in (0, 5)])
     build(settings, "test")

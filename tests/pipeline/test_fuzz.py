@@ -170,6 +170,7 @@ def test_a_bomb_is_refused_with_its_reason(settings: Settings, name: str, conten
     assert reason in outcome.error
 
 
+@pytest.mark.slow
 def test_a_record_of_a_million_fields_steps_aside_alone(settings: Settings) -> None:
     wide = b"{" + b",".join(b'"f%d":1' % n for n in range(1_000_000)) + b"}\n"
     drop(settings, "orders", "a.jsonl", WRITERS["jsonl"]([MAKERS["orders"](1)]) + wide)

@@ -50,6 +50,7 @@ def test_a_decision_alone_is_work_for_the_next_run(settings: Settings) -> None:
     assert rows(settings, "select customer_key, order_count from marts.customer_360") == [(1, 2)]
 
 
+@pytest.mark.slow
 def test_the_past_knows_nothing_of_a_later_merge_and_has_today_s_keys(settings: Settings) -> None:
     first = [order("o1", email="ann@inbox.example"), order("o2", day=1, customer_id="c1")]
     load_all(settings, [*first, order("o3", day=20, customer_id="c1", email="ann@inbox.example")], is_history=True)
@@ -65,6 +66,7 @@ def test_the_past_knows_nothing_of_a_later_merge_and_has_today_s_keys(settings: 
     assert rows(settings, "select count(*) from state.customer_key_map", "transformer") == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_key_that_was_never_published_is_not_in_the_crosswalk(settings: Settings) -> None:
     load_all(settings, [order("o1", customer_id="c1")])
     build(settings, "test")

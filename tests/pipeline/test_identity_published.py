@@ -107,6 +107,7 @@ def test_a_marker_that_no_list_knows_is_shown_with_what_it_was_seen_with(
     assert "KDNR-UNBEK (shared; seen with 4 e-mail addresses, 4 phones in 4 records)" in " ".join(of_one.output.split())
 
 
+@pytest.mark.slow
 def test_a_session_is_published_for_its_order_s_customer(published: Settings) -> None:
     _run_records(
         published,

@@ -163,6 +163,7 @@ def test_a_failure_that_is_there_without_the_new_batches_too_touches_nothing(sho
     assert rows(shop, "select count(*) from quarantine.suspended", "owner") == [(0,)]
 
 
+@pytest.mark.slow
 def test_more_poisoned_batches_than_isolation_may_take_out_stop_the_build_and_say_so(shop: Settings) -> None:
     for n in range(4):
         load(shop, "orders", [order(f"poison{n}", items=POISON, customer_id="y")])

@@ -87,6 +87,7 @@ def test_the_daily_pass_publishes_loyalty_and_explains_every_point(settings: Set
     ]
 
 
+@pytest.mark.slow
 def test_a_later_record_changes_no_earlier_day(settings: Settings) -> None:
     day = date(2026, 3, 17)
     load_all(settings, SHOP, is_history=True)

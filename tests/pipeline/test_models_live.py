@@ -188,6 +188,7 @@ def test_customers_and_the_unattributed_bucket_add_up_to_the_facts(settings: Set
     )
 
 
+@pytest.mark.slow
 @pytest.mark.builds
 def test_any_split_of_the_records_in_any_order_gives_what_one_full_build_gives(settings: Settings) -> None:
     chance = random.Random(360)

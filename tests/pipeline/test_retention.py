@@ -217,6 +217,7 @@ def test_a_frozen_version_that_is_landed_once_more_changes_nothing(settings: Set
     assert tidy(settings).retired_rows == 10
 
 
+@pytest.mark.slow
 def test_a_deleted_record_stays_deleted_when_raw_has_let_go_of_it(settings: Settings) -> None:
     gone = [
         order("o1", version=4, customer_id="C-1", email=" Ann@Example.com", phone="+49 30 1234567", deleted=True),
@@ -267,6 +268,7 @@ def test_a_late_correction_is_told_with_its_batch(settings: Settings) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_frozen_past_is_not_shown_as_it_was_known_and_the_rest_is(settings: Settings) -> None:
     build_as_of(settings, STARTS_ON, trigger="test", progress=Silent())
     schema = f"asof_{STARTS_ON:%Y%m%d}"

@@ -49,6 +49,7 @@ def open_incidents(settings: Settings) -> dict[str, str]:
     return {row["dedupe_key"]: row["summary"] for row in found if row["kind"] == "side_product_failed"}
 
 
+@pytest.mark.slow
 def test_data_docs_that_cannot_be_made_stop_no_run(own: Settings, terminal_of: Terminal) -> None:
     typed = terminal_of(own, 200)
     drop(own, "orders", "a.jsonl", jsonl([order(1)]))

@@ -23,6 +23,7 @@ def test_a_sound_warehouse_is_proved_sound(shop: Settings) -> None:
     }
 
 
+@pytest.mark.slow
 def test_what_many_runs_made_is_what_one_whole_build_makes(shop: Settings) -> None:
     report = verify(shop, full=True)
     assert [check for check in report.checks if not check.holds] == []

@@ -47,6 +47,7 @@ def test_silence_and_another_campaign_begin_the_next_session(settings: Settings)
     assert all(check.holds for check in verify(settings, full=True).checks)
 
 
+@pytest.mark.slow
 def test_a_late_event_restates_its_session(settings: Settings) -> None:
     publish(settings, event("a", 0), event("c", 50), event("v1", 0, session_id="v"))
     assert sessions(settings) == [("event:a", 1), ("v", 1), ("event:c", 1)]

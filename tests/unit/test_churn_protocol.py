@@ -258,6 +258,7 @@ def shop_with_sessions(effect: float) -> HistorySource:
     return HistorySource(history, source.last_complete_on)
 
 
+@pytest.mark.slow
 def test_sessions_that_tell_something_are_used_and_the_ablation_shows_what_they_gain() -> None:
     version = fitted(shop_with_sessions(effect=1.0))
     assert [step["families"] for step in version.evaluation["ablation"]] == ["orders", "orders_sessions"]
