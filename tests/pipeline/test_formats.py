@@ -103,6 +103,22 @@ def test_the_same_records_give_the_same_rows_in_every_format_at_length(feed: str
     _means_the_same(feed, data)
 
 
+@pytest.mark.parametrize("quantity", ["99999999999999999999", "100000000000000000000", "1e20", "-1e20"])
+@pytest.mark.parametrize("total", ["1.00", "0.00000"])
+def test_a_number_of_more_digits_than_its_type_fits_in_no_format(quantity: str, total: str) -> None:
+    """Five decimals of one field made the reader take all numbers by a narrower way."""
+    record = {of.name: None for of in FEEDS["orders"].fields} | {
+        "total_amount": total,
+        "items": [{"quantity": quantity}],
+    }
+    found = {
+        format_: meaning("orders", read("orders", format_, writer(_columns_of_text("orders", [record], format_))))
+        for format_, writer in WRITERS.items()
+    }
+    assert found["csv"] == found["jsonl"] == found["parquet"]
+    assert ("items[]" in found["csv"][1]) == (abs(Decimal(quantity)) >= 10**20)
+
+
 def _means_the_same(feed: str, data: st.DataObject) -> None:
     found = data.draw(records(feed))
     meanings = {

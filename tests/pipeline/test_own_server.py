@@ -301,6 +301,7 @@ def tls_server() -> Iterator[tuple[OwnServer, Path]]:
         if os.geteuid() == 0:
             shutil.chown(key, "postgres", "postgres")
         key.chmod(0o600)
+        certificate.chmod(0o644)  # a command of an earlier test may have closed new files to others
         server_.run("alter system set ssl = on")
         hba.write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
         server_.run("select pg_reload_conf()")

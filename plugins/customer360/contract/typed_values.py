@@ -392,6 +392,21 @@ def _within_money_digits(typed: pa.Array, problems: Problems) -> Typed:
     return Typed(pc.if_else(too_large, pa.scalar(None, MONEY), typed), problems)
 
 
+def _within_number_digits(typed: pa.Array) -> Typed:
+    """The same of a number: Arrow's JSON reader takes more digits than the column's type has."""
+    if not pa.types.is_decimal(typed.type):
+        return Typed(typed)
+    most = Decimal(10) ** (typed.type.precision - typed.type.scale)
+    extremes = pc.min_max(typed).as_py()
+    if extremes["min"] is None or (extremes["max"] < most and extremes["min"] > -most):
+        return Typed(typed)
+    too_large = [row for row, value in enumerate(typed.to_pylist()) if value is not None and abs(value) >= most]
+    problems = {row: f"is out of range: {shown(format(typed[row].as_py().normalize(), 'f'))}" for row in too_large}
+    mask = np.zeros(len(typed), np.bool_)
+    mask[too_large] = True
+    return Typed(pc.if_else(pa.array(mask), pa.scalar(None, typed.type), typed), problems)
+
+
 def _why_no_money(text: str) -> str:
     if not _DECIMAL.match(text):
         return _no_number(text)
@@ -473,12 +488,12 @@ def _number_from_other(of: Field, values: pa.Array) -> Typed:
     if of.kind == "money" and kind == MONEY:
         return _within_money_digits(values, {})
     if kind == wanted:
-        return Typed(values)
+        return _within_number_digits(values)
     if pa.types.is_decimal(kind) or pa.types.is_integer(kind):
         try:
             if of.kind == "money":
                 return _within_money_digits(values.cast(MONEY), {})
-            return Typed(values.cast(wanted))
+            return _within_number_digits(values.cast(wanted))
         except pa.ArrowInvalid:
             return _FROM_TEXT[of.kind](of, _plain_numbers(values))
     if pa.types.is_floating(kind):
