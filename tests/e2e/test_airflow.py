@@ -224,6 +224,7 @@ def test_every_task_links_its_runbook(shop: Shop) -> None:
     assert {view["name"] for view in ours["external_views"]} == {
         "On call",
         "Data Docs",
+        "Models and metrics",
         "Report",
         "Runbooks",
         "Runbook",
