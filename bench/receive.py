@@ -36,7 +36,7 @@ from customer360.stack.airflow_environment import product_environment
 SENDERS = 64
 TARGET = 0.15
 """Of the events per second of processor time of the handler that only appends."""
-SECRET = "bench-bench-bench"  # noqa: S105
+SECRET = "bench-bench-bench"  # noqa: S105  # pragma: allowlist secret
 
 
 def main(events: int = 20_000) -> int:
