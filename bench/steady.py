@@ -35,7 +35,7 @@ TARGET_SECONDS = 12.0
 _SAME = 1.25
 """Thirds of a run differ by less than this where the pipeline keeps up."""
 _DRAIN_SECONDS = 600
-_POOL_SECONDS = 30
+_TELL_SECONDS = 30
 
 
 def main() -> int:
@@ -135,7 +135,7 @@ def land(settings: Settings, wanted: argparse.Namespace) -> dict[str, float]:
         for feed, text in texts.items():
             name = f"{feed}-{second:06}.jsonl"
             landed[name] = put(settings, feed, name, text)
-        if second % _POOL_SECONDS == _POOL_SECONDS - 1:
+        if second % _TELL_SECONDS == _TELL_SECONDS - 1:
             told = f"{second + 1} s: {waiting(settings, landed)} of {len(landed)} files not published yet"
             print(told, file=sys.stderr, flush=True)
     wait_for(settings, landed, _DRAIN_SECONDS)

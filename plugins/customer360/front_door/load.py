@@ -297,7 +297,8 @@ class _Load:
         with self._opened() as (source, size):
             gate = LandingGate(self.feed, self.batch.landed_at)
             self.connection.execute("set local timezone = 'UTC'")
-            self._take_back()
+            if self.is_replay or self.batch.loaded_rows or self.batch.quarantined_rows:
+                self._take_back()
             repeats = Repeats(self.feed, size)
             ready = _ahead(self._gated(source.chunks, gate, repeats), beyond=size > _SMALL_FILE)
             with closing(ready):
@@ -357,7 +358,8 @@ class _Load:
     def _take_back(self) -> None:
         """Remove what the batch brought in before; its keys are dirty, as some may not come back.
 
-        A batch that was never loaded has brought nothing, unless somebody has set its state back by hand.
+        A batch that waits has brought something only if somebody has set its state back by hand; any other is not
+        looked for in raw, which would read what the index on batches has not summarised yet.
         Rows that left the quarantine have had their decision, which a replay does not reopen.
         """
         batch_id = self.batch.batch_id

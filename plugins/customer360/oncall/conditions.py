@@ -669,6 +669,10 @@ def raw_differs(view: View) -> Iterator[Finding]:
         )
 
 
+def _some_of(found: list[str]) -> str:
+    return "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+
+
 @condition("marts_changed")
 def marts_changed(view: View) -> Iterator[Finding]:
     """A published table has other columns than its last publication left: somebody has changed it by hand."""
@@ -677,8 +681,7 @@ def marts_changed(view: View) -> Iterator[Finding]:
             "marts_changed",
             "marts_changed:columns",
             "critical",
-            "Columns of published tables were changed by hand: " + "; ".join(found[:5])
-            + (f"; and {len(found) - 5} more" if len(found) > 5 else ""),
+            f"Columns of published tables were changed by hand: {_some_of(found)}",
             "c360 run",
             tuple(sorted({".".join(one.split(" ")[0].split(".")[:2]) for one in found})),
             {"columns": found[:50]},
@@ -693,8 +696,7 @@ def rights_missing(view: View) -> Iterator[Finding]:
             "rights_missing",
             "rights_missing:tables",
             "critical",
-            "Rights on tables were taken away: " + "; ".join(found[:5])
-            + (f"; and {len(found) - 5} more" if len(found) > 5 else ""),
+            f"Rights on tables were taken away: {_some_of(found)}",
             "c360 set-up",
             tuple(sorted({one.rsplit(" ", 1)[1] for one in found})),
             {"rights": found[:50]},

@@ -19,7 +19,7 @@ from customer360 import warehouse
 from customer360.settings import Settings
 from customer360.stack import processes
 
-_ROOMS = ("dag_run", "task_instance", "task_instance_history", "log", "xcom", "asset_event", "job", "trigger")
+_TABLES = ("dag_run", "task_instance", "task_instance_history", "log", "xcom", "asset_event", "job", "trigger")
 """Tables of Airflow that grow with each run; those that belong to them go with them."""
 _BATCH_ROWS = 5_000
 """Rows that go in one transaction, so that the scheduler never waits long for a lock."""
@@ -78,7 +78,7 @@ def _clean_database(settings: Settings, before: datetime) -> None:
     cleaned = subprocess.run(
         [
             sys.executable, "-m", "airflow", "db", "clean", "--yes", "--skip-archive", "--error-on-cleanup-failure",
-            "--batch-size", str(_BATCH_ROWS), "--tables", ",".join(_ROOMS),
+            "--batch-size", str(_BATCH_ROWS), "--tables", ",".join(_TABLES),
             "--clean-before-timestamp", before.isoformat(),
         ],
         env=processes.airflow_variables(settings), check=False, capture_output=True, text=True,
